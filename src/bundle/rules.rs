@@ -1,0 +1,205 @@
+//! Rules as they are written. Everything here comes straight from YAML; what it
+//! means, and whether it makes sense, is decided in [`super::compile`].
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+/// A string that remembers where it stands, for error messages.
+pub type Placed = Spanned<String>;
+
+/// `rules/signals.yaml`: one thing that a pod, a container or a child may suffer from.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Signal {
+    pub id: Placed,
+    pub on: On,
+    pub when: Clause,
+    /// How long it must last before it counts: `2m`, or a path into the values.
+    #[serde(rename = "for")]
+    pub lasting: Option<Placed>,
+    /// Path to the time that `for` counts from; the pod's (or child's) creation when left out
+    /// or missing.
+    pub since: Option<Placed>,
+    pub reason: Placed,
+    pub severity: Severity,
+    /// The highest priority on a pod wins; each is given once.
+    pub priority: Spanned<u32>,
+    pub message: Placed,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct On {
+    /// Names of children (of their templates) whose pods are meant; all when left out.
+    pub role: Option<Vec<Placed>>,
+    pub each: Each,
+    /// Classes of containers; all when left out. Only with `each: container`.
+    pub class: Option<Vec<Class>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Each {
+    Pod,
+    Container,
+    Child,
+}
+
+/// A native sidecar is an init container with `restartPolicy: Always`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Class {
+    Main,
+    Init,
+    Sidecar,
+}
+
+/// What a signal does: `ignore` silences the lower rules of its pod, `info` is shown by explain
+/// alone, `warn` is an event, `degraded` a condition, `fatal` a condition and a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    Ignore,
+    Info,
+    Warn,
+    Degraded,
+    Fatal,
+}
+
+/// Exactly one of `path` with one operator, `all`, `any` and `not`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Clause {
+    pub all: Option<Vec<Clause>>,
+    pub any: Option<Vec<Clause>>,
+    pub not: Option<Box<Clause>>,
+    pub path: Option<Placed>,
+    pub eq: Option<Value>,
+    pub ne: Option<Value>,
+    #[serde(rename = "in")]
+    pub within: Option<Vec<Value>>,
+    pub not_in: Option<Vec<Value>>,
+    pub prefix: Option<Value>,
+    pub matches: Option<Placed>,
+    pub exists: Option<bool>,
+    pub absent: Option<bool>,
+    pub gt: Option<Value>,
+    pub gte: Option<Value>,
+    pub lt: Option<Value>,
+    pub lte: Option<Value>,
+}
+
+/// `rules/phase.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Phase {
+    pub initial: String,
+    /// Phases that a test never leaves.
+    pub terminal: Vec<Placed>,
+    /// The first that holds is taken.
+    pub transitions: Vec<Transition>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Transition {
+    pub id: Placed,
+    pub from: Vec<String>,
+    pub to: String,
+    pub when: Clause,
+    #[serde(rename = "for")]
+    pub lasting: Option<Placed>,
+    pub since: Option<Placed>,
+    pub event: Option<Event>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Event {
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub reason: Placed,
+    pub message: Placed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub enum EventType {
+    Normal,
+    Warning,
+}
+
+/// `rules/conditions.yaml`: one condition type. The first case that holds is
+/// its value; when none does, the test has no such condition.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: Placed,
+    /// Keeps its last value once the phase is terminal: it then says how the test ended.
+    #[serde(rename = "final", default)]
+    pub kept: bool,
+    pub cases: Vec<Case>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Case {
+    pub id: Placed,
+    /// Always, when left out.
+    pub when: Option<Clause>,
+    #[serde(rename = "for")]
+    pub lasting: Option<Placed>,
+    pub since: Option<Placed>,
+    pub status: ConditionStatus,
+    pub reason: Placed,
+    pub message: Placed,
+    /// Sent when the condition changes to this case.
+    pub event: Option<Event>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// `rules/status.yaml`: one field of the status.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Field {
+    pub field: Placed,
+    /// Otherwise the stored value stays.
+    pub when: Option<Clause>,
+    /// Where the value comes from. Exactly one of `path` and `now`.
+    pub path: Option<Placed>,
+    /// The time of the verdict, RFC 3339 in UTC, whole seconds.
+    #[serde(default)]
+    pub now: bool,
+    /// When the path selects nothing and nothing is stored.
+    pub default: Option<Value>,
+    /// Written once; the stored value stays from then on.
+    #[serde(default)]
+    pub once: bool,
+}
+
+/// `rules/events.yaml`: the event for something that the operator itself did or found.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Notice {
+    pub id: Placed,
+    pub on: Occasion,
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Occasion {
+    /// A child was made. Root: `child` (`kind`, `name`).
+    Created,
+    /// A child is gone before the test ended. Root: `child`.
+    Deleted,
+    /// A template has something to say about the test. Root: `warning` (`message`).
+    Warning,
+}

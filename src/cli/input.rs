@@ -1,0 +1,32 @@
+//! Reading what the commands are given: files, standard input, the bundle.
+
+use super::Failure;
+use crate::bundle::{Bundle, Files, embedded};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+/// The text of a file; `-` is standard input.
+pub fn read(file: &Path) -> Result<String, Failure> {
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        return match std::io::stdin().lock().read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(e) => Err(Failure::Other(format!("cannot read standard input: {e}"))),
+        };
+    }
+    std::fs::read_to_string(file)
+        .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))
+}
+
+/// The built-in bundle with the settings of the operator's environment.
+pub fn bundle(settings: &BTreeMap<String, String>) -> Result<(Bundle, Vec<String>), Failure> {
+    load(&embedded(), settings)
+}
+
+pub fn load(
+    files: &Files,
+    settings: &BTreeMap<String, String>,
+) -> Result<(Bundle, Vec<String>), Failure> {
+    Bundle::load(files, settings).map_err(Failure::Problems)
+}

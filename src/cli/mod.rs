@@ -1,0 +1,86 @@
+//! The command line: arguments as typed here, one file for each command, and
+//! the one place that decides exit codes.
+//!
+//! Exit codes: 0 fine, 1 something differs or fails a check, 2 bad usage or input.
+
+mod check;
+mod crd;
+mod explain;
+mod golden;
+mod input;
+mod operator;
+mod output;
+mod render;
+
+use crate::bundle::problem::Problem;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs distributed Locust load tests on Kubernetes; what it does is data.
+#[derive(Debug, Parser)]
+#[command(name = "lotest", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Operator(operator::Arguments),
+    Render(render::Arguments),
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Crd(crd::Arguments),
+}
+
+/// What ends a command without success.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A check that was asked for failed; the findings are printed already.
+    #[error("{0}")]
+    Check(String),
+    /// Something that a person wrote is wrong.
+    #[error("{}", join(.0))]
+    Problems(Vec<Problem>),
+    /// Something else is in the way: a file that cannot be read, a cluster that cannot be reached.
+    #[error("error: {0}")]
+    Other(String),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure::Problems(vec![problem])
+    }
+}
+
+impl From<Box<Problem>> for Failure {
+    fn from(problem: Box<Problem>) -> Self {
+        Failure::Problems(vec![*problem])
+    }
+}
+
+fn join(problems: &[Problem]) -> String {
+    let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    all.join("\n\n")
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Operator(arguments) => operator::run(arguments),
+        Command::Render(arguments) => render::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Crd(arguments) => crd::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure.to_string());
+            match failure {
+                Failure::Check(_) => ExitCode::from(1),
+                Failure::Problems(_) | Failure::Other(_) => ExitCode::from(2),
+            }
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! The index: what is known of every test. A synchronous state machine with
+//! `apply_*`, `delete_*` and `retain_*`; each says which test it concerns. It
+//! keeps facts, not objects: of a pod its hits, of a child its spec without the
+//! pod template and its status.
+
+use super::matcher::{Hit, PodFacts, match_child, match_pod};
+use super::render::{CHILD_LABEL, text};
+use crate::bundle::Bundle;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Namespace and name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Key {
+    pub fn of(object: &Value) -> Key {
+        Key {
+            namespace: text(object, "/metadata/namespace").to_string(),
+            name: text(object, "/metadata/name").to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod may be seen before the child that made it. That many such pods wait.
+const MAX_WAITING_PODS: usize = 1024;
+
+#[derive(Debug)]
+pub struct Index {
+    bundle: Arc<Bundle>,
+    tests: HashMap<Key, Test>,
+    /// The uid of a test.
+    uids: HashMap<String, Key>,
+    /// The uid of a child: its test and its stem.
+    owners: HashMap<String, (Key, String)>,
+    /// Pods whose owner is not known yet, with the owner's uid.
+    waiting: HashMap<Key, (String, Value)>,
+}
+
+/// What is known of one test.
+#[derive(Debug, Default)]
+pub struct Test {
+    /// The object as stored, without managed fields.
+    pub object: Value,
+    version: u64,
+    /// Stem to state.
+    pub children: Map<String, Value>,
+    pods: BTreeMap<String, PodFacts>,
+    child_facts: BTreeMap<String, PodFacts>,
+    /// For each signal rule the pods on which it counts, or will, and when.
+    pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
+    /// What the operator knows of its own doing: the root `run` of rules.
+    pub run: Run,
+}
+
+/// When a hit is the highest of its pod.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Span {
+    pub from: Timestamp,
+    pub until: Option<Timestamp>,
+    pub since: Timestamp,
+    pub reason: String,
+    pub message: String,
+    pub role: String,
+}
+
+/// What the operator did for a test and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The digest of the bundle that the test was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// The stems of the children that the test was started with.
+    pub children: Vec<String>,
+    /// Stems of children that should be there and are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Children that could not be made: `child`, `kind`, `name`, `message`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Value>,
+    /// Paths of the spec that differ from what the test was started with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
+    /// Templates and rules that fail for this test.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// The spec that the test was started with.
+    #[serde(skip)]
+    pub spec: Option<Value>,
+}
+
+impl Index {
+    pub fn new(bundle: Arc<Bundle>) -> Index {
+        Index {
+            bundle,
+            tests: HashMap::new(),
+            uids: HashMap::new(),
+            owners: HashMap::new(),
+            waiting: HashMap::new(),
+        }
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Test> {
+        self.tests.get(key)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.tests.keys()
+    }
+
+    /// Takes a test as the API server has it. An older version than the one
+    /// known changes nothing: a write's answer may overtake the watch.
+    pub fn apply_test(&mut self, mut object: Value) -> Option<Key> {
+        let key = Key::of(&object);
+        let version = version(&object);
+        let uid = text(&object, "/metadata/uid").to_string();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        let same = |t: &Test| text(&t.object, "/metadata/uid") == uid;
+        match self.tests.get_mut(&key) {
+            Some(test) if same(test) => {
+                if version <= test.version && version > 0 {
+                    return None;
+                }
+                test.version = version;
+                test.object = object;
+            }
+            _ => {
+                self.delete_test(&key);
+                self.uids.insert(uid, key.clone());
+                let test = Test {
+                    object,
+                    version,
+                    ..Test::default()
+                };
+                self.tests.insert(key.clone(), test);
+            }
+        }
+        Some(key)
+    }
+
+    /// Forgets a test and everything that belongs to it.
+    pub fn delete_test(&mut self, key: &Key) {
+        if self.tests.remove(key).is_some() {
+            self.uids.retain(|_, k| k != key);
+            self.owners.retain(|_, (k, _)| k != key);
+        }
+    }
+
+    /// Forgets every test that a complete list did not have.
+    pub fn retain_tests(&mut self, seen: &HashSet<Key>) {
+        let gone: Vec<Key> = self
+            .tests
+            .keys()
+            .filter(|k| !seen.contains(k))
+            .cloned()
+            .collect();
+        for key in gone {
+            self.delete_test(&key);
+        }
+    }
+
+    /// Takes a child; `None` when it belongs to no known test.
+    pub fn apply_child(&mut self, object: &Value, now: Timestamp) -> Option<Key> {
+        let (key, stem) = self.child_of(object)?;
+        let test = self.tests.get_mut(&key)?;
+        let known = test.children.get(&stem).map_or(0, version);
+        if version(object) > 0 && version(object) < known {
+            return None;
+        }
+        let uid = text(object, "/metadata/uid").to_string();
+        let facts = match_child(&self.bundle, &stem, object, now);
+        test.children.insert(stem.clone(), state(object));
+        set_spans(
+            &mut test.spans,
+            &self.bundle,
+            &format!("{stem}/"),
+            Some(&facts),
+        );
+        test.child_facts.insert(stem.clone(), facts);
+        self.owners.insert(uid.clone(), (key.clone(), stem));
+        self.take_waiting(&uid, now);
+        Some(key)
+    }
+
+    pub fn delete_child(&mut self, object: &Value) -> Option<Key> {
+        let (key, stem) = self.child_of(object)?;
+        let test = self.tests.get_mut(&key)?;
+        let known = test.children.get(&stem)?;
+        // The one that was made again in its place is another.
+        if text(known, "/metadata/uid") != text(object, "/metadata/uid") {
+            return None;
+        }
+        self.forget_child(&key, &stem);
+        Some(key)
+    }
+
+    /// Forgets every child of a kind that a complete list did not have.
+    pub fn retain_children(&mut self, kind: &str, seen: &HashSet<Key>) -> Vec<Key> {
+        let gone: Vec<(Key, String)> = self
+            .tests
+            .iter()
+            .flat_map(|(key, test)| test.children.iter().map(move |c| (key, c)))
+            .filter(|(key, (_, state))| {
+                let child = Key {
+                    namespace: key.namespace.clone(),
+                    name: text(state, "/metadata/name").to_string(),
+                };
+                text(state, "/kind") == kind && !seen.contains(&child)
+            })
+            .map(|(key, (stem, _))| (key.clone(), stem.clone()))
+            .collect();
+        for (key, stem) in &gone {
+            self.forget_child(key, stem);
+        }
+        gone.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn forget_child(&mut self, key: &Key, stem: &str) {
+        if let Some(test) = self.tests.get_mut(key) {
+            test.children.remove(stem);
+            test.child_facts.remove(stem);
+            set_spans(&mut test.spans, &self.bundle, &format!("{stem}/"), None);
+        }
+    }
+
+    /// Takes a pod; `None` when it belongs to no known test.
+    pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
+        let owner = controller(&pod)?.to_string();
+        let Some((key, stem)) = self.owners.get(&owner) else {
+            if self.waiting.len() < MAX_WAITING_PODS {
+                self.waiting.insert(Key::of(&pod), (owner, pod));
+            }
+            return None;
+        };
+        let test = self.tests.get_mut(key)?;
+        let facts = match_pod(&self.bundle, stem, &pod, now);
+        set_spans(&mut test.spans, &self.bundle, &facts.name, Some(&facts));
+        test.pods.insert(facts.name.clone(), facts);
+        Some(key.clone())
+    }
+
+    pub fn delete_pod(&mut self, pod: &Value) -> Option<Key> {
+        self.waiting.remove(&Key::of(pod));
+        let (key, _) = self.owners.get(controller(pod)?)?;
+        let key = key.clone();
+        self.forget_pod(&key, text(pod, "/metadata/name"));
+        Some(key)
+    }
+
+    /// Forgets every pod that a complete list did not have.
+    pub fn retain_pods(&mut self, seen: &HashSet<Key>) -> Vec<Key> {
+        self.waiting.retain(|key, _| seen.contains(key));
+        let gone: Vec<(Key, String)> = self
+            .tests
+            .iter()
+            .flat_map(|(key, test)| test.pods.keys().map(move |pod| (key, pod)))
+            .filter(|(key, pod)| {
+                !seen.contains(&Key {
+                    namespace: key.namespace.clone(),
+                    name: (*pod).clone(),
+                })
+            })
+            .map(|(key, pod)| (key.clone(), pod.clone()))
+            .collect();
+        for (key, pod) in &gone {
+            self.forget_pod(key, pod);
+        }
+        gone.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn forget_pod(&mut self, key: &Key, pod: &str) {
+        if let Some(test) = self.tests.get_mut(key) {
+            test.pods.remove(pod);
+            set_spans(&mut test.spans, &self.bundle, pod, None);
+        }
+    }
+
+    /// Notes what the operator knows of its own doing for a test.
+    pub fn set_run(&mut self, key: &Key, run: Run) {
+        if let Some(test) = self.tests.get_mut(key) {
+            test.run = run;
+        }
+    }
+
+    fn child_of(&self, object: &Value) -> Option<(Key, String)> {
+        let key = self.uids.get(controller(object)?)?;
+        let stem = object.get("metadata")?.get("labels")?.get(CHILD_LABEL)?;
+        Some((key.clone(), stem.as_str()?.to_string()))
+    }
+
+    fn take_waiting(&mut self, owner: &str, now: Timestamp) {
+        let arrived: Vec<Key> = self
+            .waiting
+            .iter()
+            .filter(|(_, (o, _))| o == owner)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in arrived {
+            if let Some((_, pod)) = self.waiting.remove(&key) {
+                self.apply_pod(pod, now);
+            }
+        }
+    }
+}
+
+impl Test {
+    /// Counts and times of the pods: the root `pods` of rules.
+    pub fn pods(&self) -> Value {
+        let oldest = self.pods.values().map(|p| p.created).min();
+        json!({"total": self.pods.len(), "oldest": oldest.map(|t| t.to_string())})
+    }
+
+    /// Rules that could not be evaluated on a pod or a child.
+    pub fn errors(&self) -> impl Iterator<Item = &String> {
+        let facts = self.pods.values().chain(self.child_facts.values());
+        facts.flat_map(|f| &f.errors)
+    }
+
+    /// Stems of children that the test was started with and that are not there.
+    pub fn missing(&self) -> Vec<String> {
+        let started = self.run.children.iter();
+        started
+            .filter(|stem| !self.children.contains_key(*stem))
+            .cloned()
+            .collect()
+    }
+
+    /// Every hit of every pod and child, for explain.
+    pub(crate) fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
+        let facts = self.pods.values().chain(self.child_facts.values());
+        facts.flat_map(|f| f.hits.iter().map(move |h| (f, h)))
+    }
+}
+
+/// Replaces the spans of one pod. Of the hits that count at a time the one with
+/// the highest priority is the pod's signal; rules are sorted by priority.
+fn set_spans(
+    spans: &mut BTreeMap<usize, BTreeMap<String, Span>>,
+    bundle: &Bundle,
+    pod: &str,
+    facts: Option<&PodFacts>,
+) {
+    spans.retain(|_, pods| {
+        pods.remove(pod);
+        !pods.is_empty()
+    });
+    let Some(facts) = facts else { return };
+    debug_assert!(
+        facts
+            .hits
+            .iter()
+            .all(|h| h.rule < bundle.rules.signals.len())
+    );
+    for hit in &facts.hits {
+        let higher = facts.hits.iter().filter(|other| other.rule < hit.rule);
+        let until = higher.map(|other| other.from).min();
+        if until.is_some_and(|until| until <= hit.from) {
+            continue;
+        }
+        let span = Span {
+            from: hit.from,
+            until,
+            since: hit.since,
+            reason: hit.reason.clone(),
+            message: hit.message.clone(),
+            role: facts.role.clone(),
+        };
+        // Two containers of a pod may suffer from the same; one names the pod.
+        spans
+            .entry(hit.rule)
+            .or_default()
+            .entry(pod.to_string())
+            .or_insert(span);
+    }
+}
+
+/// What rules may read of a child.
+fn state(object: &Value) -> Value {
+    let metadata = object.get("metadata");
+    let mut kept = Map::new();
+    for key in [
+        "name",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+    ] {
+        if let Some(value) = metadata.and_then(|m| m.get(key)) {
+            kept.insert(key.into(), value.clone());
+        }
+    }
+    let mut state = json!({"metadata": kept});
+    for key in ["apiVersion", "kind", "status"] {
+        if let Some(value) = object.get(key) {
+            state[key] = value.clone();
+        }
+    }
+    if let Some(Value::Object(spec)) = object.get("spec") {
+        let spec = spec.iter().filter(|(key, _)| *key != "template");
+        state["spec"] = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
+    }
+    state
+}
+
+/// The uid of the controller of an object.
+pub fn controller(object: &Value) -> Option<&str> {
+    let owners = object.get("metadata")?.get("ownerReferences")?.as_array()?;
+    let controller = |o: &&Value| o.get("controller") == Some(&Value::Bool(true));
+    owners.iter().find(controller)?.get("uid")?.as_str()
+}
+
+/// Resource versions are ordered since Kubernetes 1.35 (KEP-5504), and have been
+/// numbers since long before. 0: not known, for objects that were never stored.
+fn version(object: &Value) -> u64 {
+    text(object, "/metadata/resourceVersion")
+        .parse()
+        .unwrap_or_default()
+}

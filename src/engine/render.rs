@@ -1,0 +1,189 @@
+//! From a test to its children: each template is rendered, read back, checked,
+//! and given what the engine owns.
+
+use super::fields;
+use crate::bundle::filters::Warnings;
+use crate::bundle::problem::Problem;
+use crate::bundle::templates::{ChildTemplate, from_error};
+use crate::bundle::{Bundle, yaml};
+use minijinja::context;
+use minijinja::value::Serde;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The labels and annotations that the engine sets on every child.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "lotest");
+pub const CHILD_LABEL: &str = "locust.io/child";
+pub const BUNDLE_ANNOTATION: &str = "locust.io/bundle";
+
+/// An object that the bundle makes for a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// Its template's stem, by which rules know it.
+    pub stem: String,
+    pub object: Value,
+}
+
+impl Child {
+    pub fn api_version(&self) -> &str {
+        text(&self.object, "/apiVersion")
+    }
+
+    pub fn kind(&self) -> &str {
+        text(&self.object, "/kind")
+    }
+
+    pub fn name(&self) -> &str {
+        text(&self.object, "/metadata/name")
+    }
+}
+
+/// The string at a JSON pointer; empty when there is none.
+pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// What a test needs, and what the templates had to say about it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Rendered {
+    pub children: Vec<Child>,
+    pub warnings: Vec<String>,
+}
+
+/// Renders the children of `test` (a v2 object with its defaults), in the order
+/// of their names.
+pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
+    let mut rendered = Rendered::default();
+    let context = context! {
+        test => minijinja::Value::from(Serde(test)),
+        values => bundle.template_values.clone(),
+    };
+    for template in bundle.children() {
+        let (text, warnings) = run(bundle, template, &context)?;
+        rendered.warnings.extend(warnings);
+        let object: Value = yaml::from_str(&template.file, &text)
+            .map_err(|problem| invalid_yaml(template, &text, &problem))?;
+        if object.is_null() {
+            continue;
+        }
+        let object = complete(bundle, template, test, object)?;
+        rendered.children.push(Child {
+            stem: template.stem.clone(),
+            object,
+        });
+    }
+    Ok(rendered)
+}
+
+fn run(
+    bundle: &Bundle,
+    template: &ChildTemplate,
+    context: &minijinja::Value,
+) -> Result<(String, Vec<String>), Box<Problem>> {
+    let error =
+        |e: minijinja::Error| Box::new(from_error(&e, &template.file, &bundle.template_files));
+    let compiled = bundle.env.get_template(&template.file).map_err(error)?;
+    let captured = compiled.render_captured(context.clone()).map_err(error)?;
+    let warnings = captured
+        .state()
+        .get_extension::<Warnings>()
+        .map(|w| w.0.clone())
+        .unwrap_or_default();
+    Ok((captured.into_output(), warnings))
+}
+
+/// The mistake is in the text that the template made; it is shown in that.
+fn invalid_yaml(template: &ChildTemplate, text: &str, found: &Problem) -> Box<Problem> {
+    let problem = Problem::new(
+        &template.file,
+        format!("does not render to YAML: {}", found.message),
+    )
+    .help(format!(
+        "this is line {} of the rendered text, not of the template",
+        found.line
+    ));
+    Box::new(problem.at(text, found.line, found.column))
+}
+
+/// Checks a rendered object and adds what the engine owns.
+fn complete(
+    bundle: &Bundle,
+    template: &ChildTemplate,
+    test: &Value,
+    mut object: Value,
+) -> Result<Value, Box<Problem>> {
+    let problem = |message: String| Box::new(Problem::new(&template.file, message));
+    for (key, expected) in [
+        ("apiVersion", &template.api_version),
+        ("kind", &template.kind),
+    ] {
+        if object.get(key).and_then(Value::as_str) != Some(expected) {
+            return Err(problem(format!("`{key}` must render to `{expected}`")));
+        }
+    }
+    if text(&object, "/metadata/name").is_empty() {
+        return Err(problem("`metadata.name` is missing".into()));
+    }
+    if let Some(path) = fields::first_unknown(&template.api_version, &template.kind, &object) {
+        return Err(Box::new(
+            Problem::new(
+                &template.file,
+                format!("{} has no field `{path}`", template.kind),
+            )
+            .help("check the spelling and the indentation; the API server would drop the field"),
+        ));
+    }
+    let namespace = text(test, "/metadata/namespace");
+    let metadata = object
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| problem("`metadata` is not a map".into()))?;
+    match metadata.get("namespace").and_then(Value::as_str) {
+        Some(other) if other != namespace => {
+            return Err(problem(format!(
+                "`metadata.namespace` is `{other}`: a child lives in the namespace of its test"
+            )));
+        }
+        _ if !namespace.is_empty() => {
+            metadata.insert("namespace".into(), namespace.into());
+        }
+        _ => {}
+    }
+    if metadata.contains_key("ownerReferences") {
+        return Err(problem(
+            "`metadata.ownerReferences` is set by the engine".into(),
+        ));
+    }
+    if let Some(owner) = owner_reference(test) {
+        metadata.insert("ownerReferences".into(), json!([owner]));
+    }
+    set(metadata, "labels", MANAGED_BY.0, MANAGED_BY.1);
+    set(metadata, "labels", CHILD_LABEL, &template.stem);
+    set(metadata, "annotations", BUNDLE_ANNOTATION, bundle.digest());
+    Ok(object)
+}
+
+/// The controller reference to a test. A test that was never stored has no uid
+/// and cannot own anything.
+pub fn owner_reference(test: &Value) -> Option<Value> {
+    let uid = test.pointer("/metadata/uid")?.as_str()?;
+    Some(json!({
+        "apiVersion": text(test, "/apiVersion"),
+        "kind": text(test, "/kind"),
+        "name": text(test, "/metadata/name"),
+        "uid": uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }))
+}
+
+fn set(metadata: &mut Map<String, Value>, map: &str, key: &str, value: &str) {
+    let entries = metadata.entry(map).or_insert_with(|| json!({}));
+    if let Some(entries) = entries.as_object_mut() {
+        entries.insert(key.into(), value.into());
+    }
+}

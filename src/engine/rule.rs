@@ -1,0 +1,122 @@
+//! Rules as compiled: nothing in here can fail for a structural reason.
+
+use super::clause::Clause;
+use super::path::Path;
+use super::text::Text;
+pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+/// All rules of a bundle.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// By falling priority.
+    pub signals: Vec<Signal>,
+    pub phase: PhaseRules,
+    pub conditions: Vec<Condition>,
+    pub fields: Vec<Field>,
+    pub notices: Vec<Notice>,
+}
+
+/// Where a rule stands: its id, file and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub id: String,
+    pub file: String,
+    pub line: usize,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: rule `{}`", self.file, self.line, self.id)
+    }
+}
+
+/// When a rule holds: what it asks, and for how long it must have held.
+#[derive(Debug)]
+pub struct Guard {
+    pub origin: Origin,
+    /// Always, when `None`.
+    pub when: Option<Clause>,
+    pub lasting: SignedDuration,
+    pub since: Option<Path>,
+}
+
+#[derive(Debug)]
+pub struct Signal {
+    pub guard: Guard,
+    pub roles: Option<Vec<String>>,
+    pub each: Each,
+    pub classes: Option<Vec<Class>>,
+    pub reason: Text,
+    pub severity: Severity,
+    pub priority: u32,
+    pub message: Text,
+}
+
+#[derive(Debug, Default)]
+pub struct PhaseRules {
+    pub initial: String,
+    pub terminal: Vec<String>,
+    pub transitions: Vec<Transition>,
+}
+
+impl PhaseRules {
+    pub fn is_terminal(&self, phase: &str) -> bool {
+        self.terminal.iter().any(|t| t == phase)
+    }
+}
+
+#[derive(Debug)]
+pub struct Transition {
+    pub guard: Guard,
+    pub from: Vec<String>,
+    pub to: String,
+    pub event: Option<Event>,
+}
+
+#[derive(Debug)]
+pub struct Event {
+    pub kind: EventType,
+    pub reason: Text,
+    pub message: Text,
+}
+
+#[derive(Debug)]
+pub struct Condition {
+    pub kind: String,
+    pub kept: bool,
+    pub cases: Vec<Case>,
+}
+
+#[derive(Debug)]
+pub struct Case {
+    pub guard: Guard,
+    pub status: ConditionStatus,
+    pub reason: Text,
+    pub message: Text,
+    pub event: Option<Event>,
+}
+
+#[derive(Debug)]
+pub struct Field {
+    pub origin: Origin,
+    pub field: String,
+    pub when: Option<Clause>,
+    pub source: Source,
+    pub default: Option<Value>,
+    pub once: bool,
+}
+
+#[derive(Debug)]
+pub enum Source {
+    Path(Path),
+    Now,
+}
+
+#[derive(Debug)]
+pub struct Notice {
+    pub origin: Origin,
+    pub on: Occasion,
+    pub event: Event,
+}

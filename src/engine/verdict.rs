@@ -1,0 +1,441 @@
+//! The verdict: what the rules conclude about a test from its stored status,
+//! the facts and the time, and when to look again.
+
+use super::explain::{Outcome, Trace};
+use super::index::Test;
+use super::matcher::time;
+use super::path::Scope;
+use super::render::text;
+use super::rule::{Case, Condition, ConditionStatus, Event, EventType, Guard, Severity, Source};
+use crate::bundle::Bundle;
+use jiff::{Timestamp, Unit};
+use serde_json::{Map, Value, json};
+
+/// What the rules conclude.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// The whole status as it should be stored.
+    pub status: Map<String, Value>,
+    /// Whether that differs from what is stored.
+    pub changed: bool,
+    /// The phase is one that a test never leaves.
+    pub terminal: bool,
+    /// Events for the transitions from the stored status to this one.
+    pub events: Vec<Notice>,
+    /// Signals of severity `warn`: an event each, when they appear.
+    pub warnings: Vec<(String, Notice)>,
+    /// When the verdict may become another one by time alone.
+    pub next: Option<Timestamp>,
+    /// Rules that could not be evaluated.
+    pub errors: Vec<String>,
+}
+
+/// An event to send, about the test.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Notice {
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Event {
+    pub fn notice(&self, scope: &dyn Scope) -> Notice {
+        Notice {
+            kind: self.kind,
+            reason: self.reason.render(scope),
+            message: self.message.render(scope),
+        }
+    }
+}
+
+/// Evaluates all rules for one test.
+pub fn evaluate(bundle: &Bundle, test: &Test, now: Timestamp) -> Verdict {
+    conclude(bundle, test, now, None)
+}
+
+/// The same, and how it came about.
+pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace) {
+    let mut trace = Trace::new(bundle, test, now);
+    let verdict = conclude(bundle, test, now, Some(&mut trace));
+    trace.next = verdict.next;
+    (verdict, trace)
+}
+
+fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Trace>) -> Verdict {
+    // Times in the status have whole seconds, as those of the API server.
+    let now = now.round(Unit::Second).map_or(now, |rounded| {
+        if rounded > now {
+            now_floor(now)
+        } else {
+            rounded
+        }
+    });
+    let mut run = test.run.clone();
+    run.missing = test.missing();
+    run.errors.extend(test.errors().take(3).cloned());
+    let mut evaluation = Evaluation::new(bundle, test, &run, now);
+    let mut verdict = evaluation.run(None);
+    if !evaluation.errors.is_empty() {
+        // A rule that fails shows in the conditions, so they are made again.
+        run.errors.append(&mut evaluation.errors);
+        evaluation = Evaluation::new(bundle, test, &run, now);
+        verdict = evaluation.run(None);
+    }
+    if let Some(trace) = trace {
+        evaluation = Evaluation::new(bundle, test, &run, now);
+        verdict = evaluation.run(Some(trace));
+    }
+    verdict.errors = run.errors;
+    verdict
+}
+
+fn now_floor(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+struct Evaluation<'a> {
+    bundle: &'a Bundle,
+    test: &'a Test,
+    stored: &'a Value,
+    now: Timestamp,
+    scope: VerdictScope<'a>,
+    next: Option<Timestamp>,
+    errors: Vec<String>,
+    warnings: Vec<(String, Notice)>,
+}
+
+/// The roots that rules about a test start from.
+struct VerdictScope<'a> {
+    test: &'a Value,
+    children: Value,
+    values: &'a Value,
+    pods: Value,
+    signals: Value,
+    worst: Option<Value>,
+    run: Value,
+    phase: Value,
+}
+
+impl Scope for VerdictScope<'_> {
+    fn root(&self, name: &str) -> Option<&Value> {
+        match name {
+            "test" => Some(self.test),
+            "children" => Some(&self.children),
+            "values" => Some(self.values),
+            "pods" => Some(&self.pods),
+            "signals" => Some(&self.signals),
+            "worst" => self.worst.as_ref(),
+            "run" => Some(&self.run),
+            "phase" => Some(&self.phase),
+            _ => None,
+        }
+    }
+}
+
+static NO_STATUS: Value = Value::Null;
+
+impl<'a> Evaluation<'a> {
+    fn new(
+        bundle: &'a Bundle,
+        test: &'a Test,
+        run: &super::index::Run,
+        now: Timestamp,
+    ) -> Evaluation<'a> {
+        let stored = test.object.get("status").unwrap_or(&NO_STATUS);
+        let phase = match text(stored, "/phase") {
+            "" => bundle.rules.phase.initial.as_str(),
+            phase => phase,
+        };
+        let scope = VerdictScope {
+            test: &test.object,
+            children: Value::Object(test.children.clone()),
+            values: &bundle.values,
+            pods: test.pods(),
+            signals: Value::Null,
+            worst: None,
+            run: serde_json::to_value(run).unwrap_or_default(),
+            phase: phase.into(),
+        };
+        Evaluation {
+            bundle,
+            test,
+            stored,
+            now,
+            scope,
+            next: None,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, mut trace: Option<&mut Trace>) -> Verdict {
+        self.signals(trace.as_deref_mut());
+        let mut events = Vec::new();
+        let before = self.phase().to_string();
+        let was_terminal =
+            self.bundle.rules.phase.is_terminal(&before) && !text(self.stored, "/phase").is_empty();
+        if !was_terminal {
+            self.transitions(&mut events, trace.as_deref_mut());
+        }
+        let mut status = Map::new();
+        status.insert("phase".into(), self.phase().into());
+        for field in &self.bundle.rules.fields {
+            if let Some(value) = self.field(field) {
+                status.insert(field.field.clone(), value);
+            }
+        }
+        let mut conditions = Vec::new();
+        for condition in &self.bundle.rules.conditions {
+            let stored = self.stored_condition(&condition.kind);
+            if was_terminal && condition.kept {
+                if let Some(trace) = trace.as_deref_mut() {
+                    trace.kept(&condition.kind, stored, self.phase());
+                }
+                conditions.extend(stored.cloned());
+                continue;
+            }
+            let made = self.condition(condition, stored, &mut events, trace.as_deref_mut());
+            conditions.extend(made);
+        }
+        status.insert("conditions".into(), Value::Array(conditions));
+        Verdict {
+            changed: self.differs(&status),
+            terminal: self.bundle.rules.phase.is_terminal(self.phase()),
+            status,
+            events,
+            warnings: std::mem::take(&mut self.warnings),
+            next: self.next,
+            errors: Vec::new(),
+        }
+    }
+
+    fn phase(&self) -> &str {
+        self.scope.phase.as_str().unwrap_or_default()
+    }
+
+    /// Gathers the signals that count now, the highest priority first.
+    fn signals(&mut self, mut trace: Option<&mut Trace>) {
+        let mut active = Vec::new();
+        for (rule, pods) in &self.test.spans {
+            let Some(signal) = self.bundle.rules.signals.get(*rule) else {
+                continue;
+            };
+            let mut names = Vec::new();
+            let mut count = 0usize;
+            let mut first = None;
+            for (pod, span) in pods {
+                if span.from > self.now {
+                    self.next = earliest(self.next, span.from);
+                    continue;
+                }
+                match span.until {
+                    Some(until) if until <= self.now => continue,
+                    Some(until) => self.next = earliest(self.next, until),
+                    None => {}
+                }
+                count += 1;
+                first.get_or_insert(span);
+                if names.len() < MAX_NAMES {
+                    names.push(pod.trim_end_matches('/'));
+                }
+            }
+            let Some(first) = first else { continue };
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.signal(signal, count, &names, first);
+            }
+            if signal.severity == Severity::Ignore {
+                continue;
+            }
+            if signal.severity == Severity::Warn {
+                let notice = Notice {
+                    kind: EventType::Warning,
+                    reason: first.reason.clone(),
+                    message: format!("{} [{}]", first.message, listed(&names, count)),
+                };
+                self.warnings.push((signal.guard.origin.id.clone(), notice));
+            }
+            active.push(json!({
+                "id": signal.guard.origin.id,
+                "reason": first.reason,
+                "severity": signal.severity,
+                "message": first.message,
+                "role": first.role,
+                "count": count,
+                "pods": listed(&names, count),
+                "since": first.since.to_string(),
+            }));
+        }
+        let bad = |s: &&Value| matches!(text(s, "/severity"), "fatal" | "degraded");
+        let fatal = |s: &&Value| text(s, "/severity") == "fatal";
+        self.scope.worst = active
+            .iter()
+            .find(fatal)
+            .or_else(|| active.iter().find(bad))
+            .cloned();
+        self.scope.signals = Value::Array(active);
+    }
+
+    fn transitions(&mut self, events: &mut Vec<Notice>, mut trace: Option<&mut Trace>) {
+        let phase = self.phase().to_string();
+        let mut to = None;
+        for transition in &self.bundle.rules.phase.transitions {
+            if !transition.from.contains(&phase) {
+                continue;
+            }
+            let outcome = match to {
+                None => self.guard(&transition.guard),
+                Some(_) => Outcome::NotAsked,
+            };
+            if outcome == Outcome::Holds {
+                to = Some(transition);
+            }
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.transition(transition, &outcome);
+            }
+        }
+        if let Some(transition) = to {
+            self.scope.phase = transition.to.as_str().into();
+            events.extend(transition.event.as_ref().map(|e| e.notice(&self.scope)));
+        }
+    }
+
+    fn condition(
+        &mut self,
+        condition: &Condition,
+        stored: Option<&Value>,
+        events: &mut Vec<Notice>,
+        mut trace: Option<&mut Trace>,
+    ) -> Option<Value> {
+        let mut decided: Option<&Case> = None;
+        for case in &condition.cases {
+            let outcome = match decided {
+                None => self.guard(&case.guard),
+                Some(_) => Outcome::NotAsked,
+            };
+            if outcome == Outcome::Holds {
+                decided = Some(case);
+            }
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.case(condition, case, &outcome, &self.scope);
+            } else if decided.is_some() {
+                break;
+            }
+        }
+        let case = decided?;
+        let status = match case.status {
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
+        };
+        let reason = case.reason.render(&self.scope);
+        let was = |pointer| stored.map_or("", |s| text(s, pointer));
+        if was("/status") != status || was("/reason") != reason {
+            events.extend(case.event.as_ref().map(|e| e.notice(&self.scope)));
+        }
+        let since = match was("/lastTransitionTime") {
+            stored if was("/status") == status && !stored.is_empty() => stored.to_string(),
+            _ => self.now.to_string(),
+        };
+        let mut made = json!({
+            "type": condition.kind,
+            "status": status,
+            "reason": reason,
+            "message": case.message.render(&self.scope),
+            "lastTransitionTime": since,
+        });
+        if let Some(generation) = self.test.object.pointer("/metadata/generation") {
+            made["observedGeneration"] = generation.clone();
+        }
+        Some(made)
+    }
+
+    fn field(&mut self, field: &super::rule::Field) -> Option<Value> {
+        let stored = self.stored.get(&field.field).filter(|v| !v.is_null());
+        if field.once && stored.is_some() {
+            return stored.cloned();
+        }
+        let wanted = match &field.when {
+            None => true,
+            Some(when) => match when.holds(&self.scope) {
+                Ok(holds) => holds == Some(true),
+                Err(message) => {
+                    self.errors.push(format!("{}: {message}", field.origin));
+                    false
+                }
+            },
+        };
+        let value = match &field.source {
+            _ if !wanted => None,
+            Source::Now => Some(self.now.to_string().into()),
+            Source::Path(path) => path.first(&self.scope).cloned(),
+        };
+        let kept = || if wanted { None } else { stored.cloned() };
+        value.or_else(kept).or_else(|| field.default.clone())
+    }
+
+    fn guard(&mut self, guard: &Guard) -> Outcome {
+        let holds = match &guard.when {
+            None => Ok(Some(true)),
+            Some(when) => when.holds(&self.scope),
+        };
+        match holds {
+            Ok(Some(false)) => return Outcome::False,
+            Ok(None) => return Outcome::Unknown,
+            Err(message) => {
+                let message = format!("{}: {message}", guard.origin);
+                self.errors.push(message.clone());
+                return Outcome::Error(message);
+            }
+            Ok(Some(true)) => {}
+        }
+        let Some(since) = &guard.since else {
+            return Outcome::Holds;
+        };
+        let Some(since) = time(since, &self.scope) else {
+            return Outcome::Unknown;
+        };
+        let from = since.saturating_add(guard.lasting).unwrap_or(since);
+        if from <= self.now {
+            return Outcome::Holds;
+        }
+        self.next = earliest(self.next, from);
+        Outcome::Waiting(from)
+    }
+
+    fn stored_condition(&self, kind: &str) -> Option<&'a Value> {
+        let stored = self.stored.get("conditions")?.as_array()?;
+        stored.iter().find(|c| text(c, "/type") == kind)
+    }
+
+    /// Whether what the rules own differs from what is stored. What others
+    /// wrote into the status is theirs.
+    fn differs(&self, status: &Map<String, Value>) -> bool {
+        let fields = self.bundle.rules.fields.iter().map(|f| f.field.as_str());
+        let field = |name: &str| self.stored.get(name) != status.get(name);
+        if fields.chain(["phase"]).any(field) {
+            return true;
+        }
+        let made = status.get("conditions").and_then(Value::as_array);
+        let kinds = self.bundle.rules.conditions.iter().map(|c| &c.kind);
+        kinds.into_iter().any(|kind| {
+            let made = made.and_then(|all| all.iter().find(|c| text(c, "/type") == kind));
+            self.stored_condition(kind) != made
+        })
+    }
+}
+
+/// So many pods are named in a message; of the rest the number is said.
+const MAX_NAMES: usize = 3;
+
+fn listed(names: &[&str], count: usize) -> String {
+    let shown = names.join(", ");
+    match count.saturating_sub(names.len()) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
+    Some(a.map_or(b, |a| a.min(b)))
+}
