@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{schema, v2};
 
-const HEADER: &str = "# Made by `lotest crd` from src/api; do not edit. `make crds` writes it again.\n";
+const HEADER: &str =
+    "# Made by `lotest crd` from src/api; do not edit. `make crds` writes it again.\n";
 
 /// The CustomResourceDefinition of LocustTest, as JSON.
 pub fn crd() -> Value {

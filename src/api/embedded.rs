@@ -22,12 +22,18 @@ pub struct Embedded<T> {
 
 impl<T> Embedded<T> {
     pub fn new(value: Value) -> Self {
-        Self { value, kind: PhantomData }
+        Self {
+            value,
+            kind: PhantomData,
+        }
     }
 
     /// The string at `key`, or `""`: what the name of a volume is for the rules when it has none.
     pub fn str(&self, key: &str) -> &str {
-        self.value.get(key).and_then(Value::as_str).unwrap_or_default()
+        self.value
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 }
 

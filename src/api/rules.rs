@@ -21,7 +21,15 @@ pub struct Rule {
 /// A path with a `/` at its end, so that `/a` is a prefix of `/a/b` and not of `/ab`.
 macro_rules! dir {
     ($path:literal) => {
-        concat!("(", $path, ".endsWith('/') ? ", $path, " : ", $path, " + '/')")
+        concat!(
+            "(",
+            $path,
+            ".endsWith('/') ? ",
+            $path,
+            " : ",
+            $path,
+            " + '/')"
+        )
     };
 }
 
@@ -29,7 +37,15 @@ macro_rules! dir {
 macro_rules! overlap {
     ($a:literal, $b:literal) => {
         concat!(
-            "(", dir!($a), ".startsWith(", dir!($b), ") || ", dir!($b), ".startsWith(", dir!($a), "))"
+            "(",
+            dir!($a),
+            ".startsWith(",
+            dir!($b),
+            ") || ",
+            dir!($b),
+            ".startsWith(",
+            dir!($a),
+            "))"
         )
     };
 }
@@ -38,14 +54,27 @@ macro_rules! overlap {
 macro_rules! keeps_clear {
     ($has:literal, $list:literal, $config_map:literal, $path:literal) => {
         concat!(
-            $has, " || !has(self.testFiles) || !has(", $config_map, ") || ", $config_map, " == '' || ",
-            $list, ".all(m, !", overlap!("m.mountPath", $path), ")"
+            $has,
+            " || !has(self.testFiles) || !has(",
+            $config_map,
+            ") || ",
+            $config_map,
+            " == '' || ",
+            $list,
+            ".all(m, !",
+            overlap!("m.mountPath", $path),
+            ")"
         )
     };
 }
 
 const fn rule(field: Option<&'static str>, cel: &'static str, message: &'static str) -> Rule {
-    Rule { cel, message, field, creation_only: false }
+    Rule {
+        cel,
+        message,
+        field,
+        creation_only: false,
+    }
 }
 
 pub const NAME_LENGTH: Rule = Rule {
@@ -64,7 +93,7 @@ pub const NAME_SERVICE: Rule = Rule {
 };
 
 pub const VOLUME_OF_JOB: Rule = Rule {
-    cel: "!has(self.spec.volumes) || self.spec.volumes.all(v, v.name != self.metadata.name.replace('.', '-') + '-master' && v.name != self.metadata.name.replace('.', '-') + '-worker')",
+    cel: "!has(self.spec.volumes) || [self.metadata.name.replace('.', '-')].all(n, self.spec.volumes.all(v, v.name != n + '-master' && v.name != n + '-worker'))",
     message: "the volume names NAME-master and NAME-worker belong to the operator; give the volume another name",
     field: Some(".spec.volumes"),
     creation_only: true,
@@ -102,7 +131,11 @@ pub const MOUNT_UNIQUE: Rule = rule(
 
 pub const SECRET_MOUNT_UNIQUE: Rule = rule(
     None,
-    concat!("self.all(m, self.exists_one(n, ", dir!("n.mountPath"), " == ", dir!("m.mountPath"), "))"),
+    concat!(
+        "[self.map(m, ",
+        dir!("m.mountPath"),
+        ")].all(paths, paths.all(p, paths.exists_one(q, q == p)))"
+    ),
     "two secretMounts have the same mountPath; remove one or choose another path",
 );
 
@@ -114,25 +147,45 @@ pub const MOUNT_ON_SECRET: Rule = rule(
 
 pub const MOUNT_ON_SRC: Rule = rule(
     Some(".volumeMounts"),
-    keeps_clear!("!has(self.volumeMounts)", "self.volumeMounts", "self.testFiles.configMapRef", "self.testFiles.srcMountPath"),
+    keeps_clear!(
+        "!has(self.volumeMounts)",
+        "self.volumeMounts",
+        "self.testFiles.configMapRef",
+        "self.testFiles.srcMountPath"
+    ),
     "a mountPath overlaps testFiles.srcMountPath, where the test files are; choose a path neither inside nor above it",
 );
 
 pub const MOUNT_ON_LIB: Rule = rule(
     Some(".volumeMounts"),
-    keeps_clear!("!has(self.volumeMounts)", "self.volumeMounts", "self.testFiles.libConfigMapRef", "self.testFiles.libMountPath"),
+    keeps_clear!(
+        "!has(self.volumeMounts)",
+        "self.volumeMounts",
+        "self.testFiles.libConfigMapRef",
+        "self.testFiles.libMountPath"
+    ),
     "a mountPath overlaps testFiles.libMountPath, where the library files are; choose a path neither inside nor above it",
 );
 
 pub const SECRET_ON_SRC: Rule = rule(
     Some(".env.secretMounts"),
-    keeps_clear!("!has(self.env) || !has(self.env.secretMounts)", "self.env.secretMounts", "self.testFiles.configMapRef", "self.testFiles.srcMountPath"),
+    keeps_clear!(
+        "!has(self.env) || !has(self.env.secretMounts)",
+        "self.env.secretMounts",
+        "self.testFiles.configMapRef",
+        "self.testFiles.srcMountPath"
+    ),
     MOUNT_ON_SRC.message,
 );
 
 pub const SECRET_ON_LIB: Rule = rule(
     Some(".env.secretMounts"),
-    keeps_clear!("!has(self.env) || !has(self.env.secretMounts)", "self.env.secretMounts", "self.testFiles.libConfigMapRef", "self.testFiles.libMountPath"),
+    keeps_clear!(
+        "!has(self.env) || !has(self.env.secretMounts)",
+        "self.env.secretMounts",
+        "self.testFiles.libConfigMapRef",
+        "self.testFiles.libMountPath"
+    ),
     MOUNT_ON_LIB.message,
 );
 

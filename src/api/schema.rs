@@ -113,7 +113,10 @@ fn structural(schema: &mut Map<String, Value>) {
         schema.remove("default");
     }
     if schema.contains_key("x-kubernetes-int-or-string") {
-        schema.insert("anyOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
+        schema.insert(
+            "anyOf".into(),
+            json!([{ "type": "integer" }, { "type": "string" }]),
+        );
         schema.insert("pattern".into(), QUANTITY.into());
     }
 }

@@ -184,12 +184,12 @@ pub struct TestFilesConfig {
 
     /// Directory of the test files. Default `/lotest/src`.
     #[serde(default = "src_mount_path")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 512))]
     pub src_mount_path: String,
 
     /// Directory of the library files. Default `/opt/locust/lib`.
     #[serde(default = "lib_mount_path")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 512))]
     pub lib_mount_path: String,
 }
 
@@ -272,7 +272,7 @@ pub struct SecretMount {
     pub name: String,
 
     /// Directory of the files.
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 512))]
     pub mount_path: String,
 
     /// Mount read-only. Default true.
@@ -289,7 +289,7 @@ pub struct TargetedVolumeMount {
     pub name: String,
 
     /// Path in the container.
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 512))]
     pub mount_path: String,
 
     /// Path in the volume. Default: its root.
@@ -387,7 +387,10 @@ pub enum Protocol {
 
 impl Default for AutoquitConfig {
     fn default() -> Self {
-        Self { enabled: yes(), timeout: autoquit_timeout() }
+        Self {
+            enabled: yes(),
+            timeout: autoquit_timeout(),
+        }
     }
 }
 
