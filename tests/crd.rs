@@ -1,5 +1,8 @@
 //! The CRD file is what the types say, and the types, the schema and the rules say the same.
 
+// The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use lotest::api::{FieldError, crd_yaml, schema, v2::LocustTest, validate};
 use serde_json::{Value, json};
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use regex::Regex;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -13,6 +14,14 @@ use super::{rules, v2::LocustTestSpec};
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 static ROOT: LazyLock<Value> = LazyLock::new(root);
+
+/// Is this a number that Kubernetes takes for an amount, such as `500m` or `1Gi`?
+pub fn is_quantity(text: &str) -> bool {
+    static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(QUANTITY).ok());
+    PATTERN
+        .as_ref()
+        .is_some_and(|pattern| pattern.is_match(text))
+}
 
 /// The schema of a whole LocustTest v2.
 pub fn locust_test() -> &'static Value {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{embedded::Embedded, rules};
 
 /// A distributed Locust load test: what to run, with how many workers, and where.
+#[allow(clippy::duplicated_attributes)] // Two columns of one type look like a mistake to clippy.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "locust.io",
@@ -163,7 +164,8 @@ pub struct AutoquitConfig {
 
     /// Seconds between the end of the test and the quit; 0 quits at once. Default 60.
     #[serde(default = "autoquit_timeout")]
-    #[schemars(range(min = 0))]
+    // The API server does not enforce int32: without the bound it would store what we cannot read.
+    #[schemars(range(min = 0, max = i32::MAX))]
     pub timeout: i32,
 }
 
