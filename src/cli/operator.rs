@@ -1,8 +1,92 @@
-use super::Failure;
+//! `lotest operator`: runs the controller until it is told to stop.
 
+use super::{Failure, input};
+use crate::controller::{self, Addresses};
+use std::collections::BTreeMap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// Run the operator against the cluster of the kubeconfig or of its own pod
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+#[command(after_help = "Examples:
+  lotest operator                                    in a pod, as its ServiceAccount
+  KUBECONFIG=dev.yaml lotest operator                from a workstation
+  RUST_LOG=lotest=debug lotest operator              with more to read
 
-pub fn run(_: Arguments) -> Result<(), Failure> {
-    Ok(())
+The settings are the environment variables that environment.yaml names.")]
+pub struct Arguments {
+    /// Where /healthz and /readyz are served; 0 is off
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8081")]
+    health_probe_bind_address: String,
+
+    /// Where /metrics is served, without TLS; 0 is off
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8080")]
+    metrics_bind_address: String,
+
+    /// Log one JSON object a line
+    #[arg(long)]
+    log_json: bool,
+}
+
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    log(arguments.log_json);
+    let settings: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let (bundle, warnings) = input::bundle(&settings)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(bundle = bundle.digest(), "bundle loaded");
+    let addresses = Addresses {
+        health: address(arguments.health_probe_bind_address),
+        metrics: address(arguments.metrics_bind_address),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
+    runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(wait_for_signal(stop));
+        controller::run(bundle, addresses, stopped)
+            .await
+            .map_err(|e| Failure::Other(e.to_string()))
+    })
+}
+
+fn address(written: String) -> Option<String> {
+    Some(written).filter(|a| a != "0")
+}
+
+/// Stops on SIGTERM (Kubernetes) and SIGINT (a person at a terminal).
+async fn wait_for_signal(stop: watch::Sender<bool>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals cannot be received; the operator stops only when it is killed");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json {
+        subscriber.json().init();
+    } else {
+        use std::io::IsTerminal;
+        let colour = std::io::stderr().is_terminal();
+        subscriber.with_ansi(colour).init();
+    }
 }

@@ -3,6 +3,7 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
+use super::drift::changed_fields;
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use crate::bundle::Bundle;
@@ -99,6 +100,10 @@ pub struct Run {
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Value>,
+    /// After a failure: when to try again, unless the test's generation is
+    /// another than this by then.
+    #[serde(skip)]
+    pub retry: Option<(Timestamp, i64)>,
 }
 
 impl Index {
@@ -137,6 +142,7 @@ impl Index {
                 }
                 test.version = version;
                 test.object = object;
+                test.compare();
             }
             _ => {
                 self.delete_test(&key);
@@ -293,6 +299,16 @@ impl Index {
     pub fn set_run(&mut self, key: &Key, run: Run) {
         if let Some(test) = self.tests.get_mut(key) {
             test.run = run;
+            test.compare();
+        }
+    }
+
+    /// Notes when to try again what failed for a test.
+    pub fn retry_at(&mut self, key: &Key, at: Timestamp) {
+        if let Some(test) = self.tests.get_mut(key) {
+            let generation = test.object.pointer("/metadata/generation");
+            let generation = generation.and_then(Value::as_i64).unwrap_or_default();
+            test.run.retry = Some((at, generation));
         }
     }
 
@@ -318,6 +334,13 @@ impl Index {
 }
 
 impl Test {
+    /// Notes where the spec differs from what the test was started with.
+    fn compare(&mut self) {
+        if let (Some(started), Some(spec)) = (&self.run.spec, self.object.get("spec")) {
+            self.run.drift = changed_fields(started, spec);
+        }
+    }
+
     /// Counts and times of the pods: the root `pods` of rules.
     pub fn pods(&self) -> Value {
         let oldest = self.pods.values().map(|p| p.created).min();

@@ -1,0 +1,109 @@
+//! Children on the API server: looking before the first write, applying.
+
+use super::{MANAGER, watch};
+use crate::bundle::Bundle;
+use crate::engine::index::controller;
+use crate::engine::render::{Child, text};
+use kube::Client;
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
+};
+use serde_json::{Value, json};
+
+/// The kinds of children that a bundle makes, each once.
+pub fn kinds(bundle: &Bundle) -> Vec<ApiResource> {
+    let mut kinds: Vec<ApiResource> = Vec::new();
+    for child in bundle.children() {
+        let kind = resource(&child.api_version, &child.kind);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+fn resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {
+    let resource = resource(child.api_version(), child.kind());
+    let namespace = text(&child.object, "/metadata/namespace");
+    let api = Api::namespaced_with(client.clone(), namespace, &resource);
+    (api, resource)
+}
+
+/// What exists under the names of children.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Stems of those that the test controls.
+    pub ours: Vec<String>,
+    /// Those of somebody else, as refusals.
+    pub foreign: Vec<Value>,
+}
+
+/// Looks up each child by name: server-side apply would take over an object
+/// without a controller, without a word.
+pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<Found, kube::Error> {
+    let uid = text(test, "/metadata/uid");
+    let mut found = Found::default();
+    for child in children {
+        let (api, _) = api(client, child);
+        let Some(existing) = api.get_metadata_opt(child.name()).await? else {
+            continue;
+        };
+        let owner = json!({"metadata": {"ownerReferences": existing.metadata.owner_references}});
+        match controller(&owner) {
+            Some(owner) if owner == uid => found.ours.push(child.stem.clone()),
+            Some(_) => {
+                let owners = existing.metadata.owner_references.unwrap_or_default();
+                let owner = owners.iter().find(|o| o.controller == Some(true));
+                let owner = owner.map_or_else(String::new, |o| format!("{} {}", o.kind, o.name));
+                let message = format!("it exists and belongs to {owner}; it is left as it is");
+                found.foreign.push(refusal(child, &message));
+            }
+            None => {
+                let message = "it exists and does not belong to this test; it is left as it is. Delete it, or give the test another name";
+                found.foreign.push(refusal(child, message));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A child that could not be made: `child`, `kind`, `name` and `message`.
+pub fn refusal(child: &Child, message: &str) -> Value {
+    json!({
+        "child": child.stem,
+        "kind": child.kind(),
+        "name": child.name(),
+        "message": message,
+    })
+}
+
+/// Whether the API server refused an object, as opposed to being out of reach.
+pub fn is_refusal(code: u16) -> bool {
+    (400..500).contains(&code) && ![408, 409, 429].contains(&code)
+}
+
+/// Applies a child. One that `exists` is ours and runs already: it gets our
+/// labels and is otherwise left alone.
+pub async fn apply(client: &Client, child: &Child, exists: bool) -> Result<Value, kube::Error> {
+    let (api, resource) = api(client, child);
+    let mut params = PatchParams::apply(MANAGER).force();
+    params.field_validation = Some(ValidationDirective::Strict);
+    let labels_only = json!({
+        "apiVersion": child.api_version(),
+        "kind": child.kind(),
+        "metadata": {
+            "name": child.name(),
+            "labels": child.object.pointer("/metadata/labels"),
+        },
+    });
+    let patch = if exists { &labels_only } else { &child.object };
+    let applied = api
+        .patch(child.name(), &params, &Patch::Apply(patch))
+        .await?;
+    Ok(watch::plain(applied, &resource))
+}

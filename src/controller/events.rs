@@ -1,0 +1,74 @@
+//! Kubernetes events about tests. An event's name is made from what it says, so
+//! that one occurrence is one event, whoever sends it how often.
+
+use super::MANAGER;
+use crate::engine::render::text;
+use crate::engine::verdict::Notice;
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The API's limit for the note of an event, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// Sends an event. Events are best effort: what cannot be sent is logged.
+pub async fn send(client: &Client, test: &Value, notice: &Notice) {
+    let namespace = text(test, "/metadata/namespace");
+    let name = text(test, "/metadata/name");
+    let mut note = notice.message.clone();
+    if note.len() > MAX_NOTE {
+        let end = note.floor_char_boundary(MAX_NOTE - '…'.len_utf8());
+        note.truncate(end);
+        note.push('…');
+    }
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": format!("{name}.{}", fingerprint(test, notice))},
+        "eventTime": format!("{:.6}", Timestamp::now()),
+        "type": notice.kind,
+        "reason": notice.reason,
+        "action": notice.reason,
+        "note": note,
+        "reportingController": MANAGER,
+        "reportingInstance": MANAGER,
+        "regarding": {
+            "apiVersion": text(test, "/apiVersion"),
+            "kind": text(test, "/kind"),
+            "namespace": namespace,
+            "name": name,
+            "uid": text(test, "/metadata/uid"),
+        },
+    });
+    let event: Event = match serde_json::from_value(event) {
+        Ok(event) => event,
+        Err(e) => {
+            tracing::error!(error = %e, "an event could not be made");
+            return;
+        }
+    };
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => {}
+        Err(e) => tracing::warn!(error = %e, reason = notice.reason, "an event could not be sent"),
+    }
+}
+
+/// The same for the same occurrence: the test as it was, and what is said.
+fn fingerprint(test: &Value, notice: &Notice) -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        text(test, "/metadata/uid"),
+        text(test, "/metadata/resourceVersion"),
+        &notice.reason,
+        &notice.message,
+    ] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    format!("{:x}", hash.finalize())[..16].to_string()
+}

@@ -1,0 +1,72 @@
+//! `/healthz` and `/readyz` on one address, `/metrics` on another.
+
+use super::metrics::Metrics;
+use super::{Addresses, Error};
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Starts serving; ends with the process.
+pub async fn serve(
+    addresses: &Addresses,
+    metrics: Arc<Metrics>,
+    ready: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    if let Some(address) = &addresses.health {
+        let probes = Router::new()
+            .route("/healthz", get(|| async { "ok" }))
+            .route("/readyz", get(move || readyz(ready.clone())));
+        listen(address, probes).await?;
+    }
+    if let Some(address) = &addresses.metrics {
+        let scrape = Router::new().route("/metrics", get(move || text(Arc::clone(&metrics))));
+        listen(address, scrape).await?;
+    }
+    Ok(())
+}
+
+async fn readyz(ready: watch::Receiver<bool>) -> impl IntoResponse {
+    if *ready.borrow() {
+        (StatusCode::OK, "ok")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the first lists of tests, children and pods are not in yet",
+        )
+    }
+}
+
+async fn text(metrics: Arc<Metrics>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match metrics.text() {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text),
+        Err(e) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            e.to_string(),
+        ),
+    }
+}
+
+/// Listens on `host:port`; `:port` is every address, as Go programs write it.
+async fn listen(address: &str, router: Router) -> Result<(), Error> {
+    let full = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.to_string(),
+    };
+    let error = |source| Error::Listen {
+        address: address.to_string(),
+        source,
+    };
+    let listener = TcpListener::bind(&full).await.map_err(error)?;
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, router).await {
+            tracing::error!(error = %e, "an HTTP server ended");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Metrics, under the names that dashboards for controllers already use.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::time::Duration;
+
+const CONTROLLER: &str = "locusttest";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Looked {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    controller: &'static str,
+}
+
+/// All metrics of the operator. No label comes from a test.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    looks: Family<Looked, Counter>,
+    errors: Family<Named, Counter>,
+    seconds: Family<Named, Histogram, fn() -> Histogram>,
+    depth: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let looks = Family::default();
+        let errors = Family::default();
+        let seconds: Family<Named, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| {
+                Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0])
+            });
+        let depth = Gauge::default();
+        registry.register(
+            "controller_runtime_reconcile",
+            "Looks at a test, by result",
+            looks.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_errors",
+            "Looks at a test that are tried again",
+            errors.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "Seconds that the reads and writes of one look took",
+            seconds.clone(),
+        );
+        registry.register(
+            "workqueue_depth",
+            "Tests that are due for a look, now or at a time",
+            depth.clone(),
+        );
+        Metrics {
+            registry,
+            looks,
+            errors,
+            seconds,
+            depth,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts one look at a test; `result` is `success` or `error`.
+    pub fn reconciled(&self, result: &'static str, took: Duration) {
+        let controller = CONTROLLER;
+        self.looks
+            .get_or_create(&Looked { controller, result })
+            .inc();
+        let named = Named { controller };
+        self.seconds
+            .get_or_create(&named)
+            .observe(took.as_secs_f64());
+        if result == "error" {
+            self.errors.get_or_create(&named).inc();
+        }
+    }
+
+    pub fn depth(&self, tests: usize) {
+        self.depth.set(i64::try_from(tests).unwrap_or(i64::MAX));
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,277 @@
+//! The controller: keeps a cluster as the bundle says. One task owns the index
+//! and decides ([`run`]); short tasks do the writing ([`reconcile`]) and report
+//! back. No lock, no finalizer, no polling.
+
+mod children;
+mod events;
+mod http;
+mod metrics;
+mod queue;
+mod reconcile;
+mod revision;
+mod watch;
+
+use crate::bundle::Bundle;
+use crate::engine::index::{Index, Key};
+use jiff::Timestamp;
+use kube::client::ClientBuilder;
+use kube::client::retry::RetryPolicy;
+use kube::{Client, Config};
+use metrics::Metrics;
+use queue::Queue;
+use reconcile::{Context, Outcome};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch as signal};
+use tokio::task::JoinSet;
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
+use watch::Change;
+
+/// The field manager of every write.
+pub const MANAGER: &str = "lotest";
+
+/// So many tests are written for at the same time.
+const CONCURRENCY: usize = 16;
+
+/// After a status write, the next one for the same test waits this long, so
+/// that hundreds of pods changing at once make one write.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long writes under way may take when the operator is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What keeps the operator from running.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot reach a cluster: {0}")]
+    Config(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: String,
+        source: std::io::Error,
+    },
+}
+
+/// Where the operator listens. `None` is off.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub health: Option<String>,
+    pub metrics: Option<String>,
+}
+
+/// Runs until `stop` changes.
+pub async fn run(
+    bundle: Bundle,
+    addresses: Addresses,
+    mut stop: signal::Receiver<bool>,
+) -> Result<(), Error> {
+    let client = client().await?;
+    let metrics = Arc::new(Metrics::default());
+    let (ready, is_ready) = signal::channel(false);
+    http::serve(&addresses, Arc::clone(&metrics), is_ready).await?;
+
+    let bundle = Arc::new(bundle);
+    let (changes, incoming) = mpsc::channel(1024);
+    let kinds = children::kinds(&bundle);
+    let watches = tokio::spawn(watch::run(
+        client.clone(),
+        kinds,
+        bundle.pod_selector().to_string(),
+        changes,
+    ));
+    let mut controller = Controller {
+        index: Index::new(Arc::clone(&bundle)),
+        queue: Queue::default(),
+        tasks: JoinSet::new(),
+        context: Arc::new(Context { client, bundle }),
+        metrics,
+        synced: false,
+    };
+    controller.serve(incoming, &ready, &mut stop).await;
+    watches.abort();
+    controller.finish().await;
+    Ok(())
+}
+
+async fn client() -> Result<Client, Error> {
+    let error = |e: &dyn std::fmt::Display| Error::Config(e.to_string());
+    let config = Config::infer().await.map_err(|e| error(&e))?;
+    let builder = ClientBuilder::try_from(config).map_err(|e| error(&e))?;
+    Ok(builder
+        .with_layer(&BufferLayer::new(256))
+        .with_layer(&RetryLayer::new(RetryPolicy::default()))
+        .build())
+}
+
+struct Controller {
+    index: Index,
+    queue: Queue,
+    tasks: JoinSet<Outcome>,
+    context: Arc<Context>,
+    metrics: Arc<Metrics>,
+    /// All first lists are in: what is missing is really missing.
+    synced: bool,
+}
+
+impl Controller {
+    async fn serve(
+        &mut self,
+        mut incoming: mpsc::Receiver<Change>,
+        ready: &signal::Sender<bool>,
+        stop: &mut signal::Receiver<bool>,
+    ) {
+        loop {
+            let due = self.queue.next_due().filter(|_| self.may_start());
+            tokio::select! {
+                _ = stop.changed() => return,
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(outcome) => self.take(outcome),
+                    Err(e) => tracing::error!(error = %e, "a write ended unexpectedly"),
+                },
+                Some(change) = incoming.recv() => {
+                    self.apply(change);
+                    if self.synced {
+                        ready.send_replace(true);
+                    }
+                }
+                () = sleep_until(due), if due.is_some() => self.start(),
+            }
+        }
+    }
+
+    fn may_start(&self) -> bool {
+        self.synced && self.tasks.len() < CONCURRENCY
+    }
+
+    /// Takes what a watch has seen into the index.
+    fn apply(&mut self, change: Change) {
+        let now = Timestamp::now();
+        let dirty = match change {
+            Change::Test(object) => self.index.apply_test(object).into_iter().collect(),
+            Change::TestGone(object) => {
+                let key = Key::of(&object);
+                self.index.delete_test(&key);
+                self.queue.forget(&key);
+                Vec::new()
+            }
+            Change::Tests(seen) => {
+                self.index.retain_tests(&seen);
+                Vec::new()
+            }
+            Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
+            Change::ChildGone(object) => self.child_gone(&object, now),
+            Change::Children(kind, seen) => self.index.retain_children(&kind, &seen),
+            Change::Pod(object) => self.index.apply_pod(object, now).into_iter().collect(),
+            Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
+            Change::Pods(seen) => self.index.retain_pods(&seen),
+            Change::Synced => {
+                self.synced = true;
+                self.index.keys().cloned().collect()
+            }
+        };
+        for key in dirty {
+            self.queue.add(&key, Instant::now());
+        }
+        self.metrics.depth(self.queue.len());
+    }
+
+    fn child_gone(&mut self, object: &serde_json::Value, now: Timestamp) -> Vec<Key> {
+        // Its last state may be the end of the test; the watch may say both at once.
+        self.index.apply_child(object, now);
+        let key = self.index.delete_child(object);
+        if let Some(key) = &key {
+            self.queue.gone(key, object);
+        }
+        key.into_iter().collect()
+    }
+
+    /// Starts the work for the tests that are due.
+    fn start(&mut self) {
+        while self.tasks.len() < CONCURRENCY {
+            let Some(key) = self.queue.take(Instant::now()) else {
+                break;
+            };
+            let Some(test) = self.index.get(&key) else {
+                self.queue.forget(&key);
+                continue;
+            };
+            let work = self.queue.work(&key);
+            let plan = reconcile::plan(&self.context.bundle, test, &work.gone, Timestamp::now());
+            let wait = work.status_wait(STATUS_INTERVAL);
+            if let Some(next) = plan.look_again() {
+                self.queue.add(&key, instant(next));
+            }
+            if plan.only_status() && wait > Duration::ZERO && !plan.urgent {
+                self.queue.release(&key);
+                self.queue.add(&key, Instant::now() + wait);
+                continue;
+            }
+            if plan.is_empty() {
+                self.metrics.reconciled("success", Duration::ZERO);
+                self.queue.release(&key);
+                continue;
+            }
+            self.queue.work(&key).gone.clear();
+            let context = Arc::clone(&self.context);
+            self.tasks
+                .spawn(async move { reconcile::execute(&context, key, plan).await });
+        }
+        self.metrics.depth(self.queue.len());
+    }
+
+    /// Takes what a task has written into the index.
+    fn take(&mut self, outcome: Outcome) {
+        let key = &outcome.key;
+        let now = Timestamp::now();
+        self.queue.release(key);
+        for child in &outcome.applied {
+            self.index.apply_child(child, now);
+        }
+        if let Some(test) = outcome.status {
+            self.queue.work(key).status_written = Some(Instant::now());
+            if self.index.apply_test(test).is_some() {
+                self.queue.add(key, Instant::now());
+            }
+        }
+        if let Some(run) = outcome.run {
+            self.index.set_run(key, run);
+            self.queue.add(key, Instant::now());
+        }
+        match outcome.retry {
+            None => {
+                self.queue.work(key).failures = 0;
+                self.metrics.reconciled("success", outcome.took);
+            }
+            Some(reason) => {
+                let wait = self.queue.work(key).failed();
+                tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
+                self.queue.add(key, Instant::now() + wait);
+                self.index
+                    .retry_at(key, now.saturating_add(wait).unwrap_or(now));
+                self.metrics.reconciled("error", outcome.took);
+            }
+        }
+    }
+
+    /// Lets the writes under way end.
+    async fn finish(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+            tracing::warn!("stopped with writes under way");
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+/// The moment of a time of day.
+fn instant(at: Timestamp) -> Instant {
+    let wait = at.duration_since(Timestamp::now());
+    // Never early: a timer that fires before its second finds nothing to do.
+    Instant::now() + Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(1)
+}

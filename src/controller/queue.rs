@@ -1,0 +1,140 @@
+//! Which tests are due for a look, and when. A test is worked on by one task at
+//! a time; what happens meanwhile makes it due again.
+
+use crate::engine::index::Key;
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Default)]
+pub struct Queue {
+    due: BTreeSet<(Instant, Key)>,
+    work: HashMap<Key, Work>,
+}
+
+/// What is known of the work for one test.
+#[derive(Debug, Default)]
+pub struct Work {
+    due: Option<Instant>,
+    busy: bool,
+    pub failures: u32,
+    pub status_written: Option<Instant>,
+    /// Children that were deleted since the last look, as they last were.
+    pub gone: Vec<Value>,
+}
+
+impl Work {
+    /// How long to wait before trying again: doubled each time.
+    pub fn failed(&mut self) -> Duration {
+        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
+        self.failures += 1;
+        wait.min(LAST_RETRY)
+    }
+
+    /// How long until the status may be written again.
+    pub fn status_wait(&self, interval: Duration) -> Duration {
+        self.status_written
+            .map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+    }
+}
+
+impl Queue {
+    /// Makes a test due at a time, or earlier if it already is.
+    pub fn add(&mut self, key: &Key, at: Instant) {
+        let work = self.work.entry(key.clone()).or_default();
+        if work.due.is_some_and(|due| due <= at) {
+            return;
+        }
+        if let Some(due) = work.due.replace(at)
+            && !work.busy
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+        if !work.busy {
+            self.due.insert((at, key.clone()));
+        }
+    }
+
+    /// Notes a child that was deleted.
+    pub fn gone(&mut self, key: &Key, child: &Value) {
+        self.work(key).gone.push(child.clone());
+    }
+
+    pub fn work(&mut self, key: &Key) -> &mut Work {
+        self.work.entry(key.clone()).or_default()
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The first test that is due. It is busy until it is released.
+    pub fn take(&mut self, now: Instant) -> Option<Key> {
+        let (at, _) = self.due.first()?;
+        if *at > now {
+            return None;
+        }
+        let (_, key) = self.due.pop_first()?;
+        let work = self.work(&key);
+        work.due = None;
+        work.busy = true;
+        Some(key)
+    }
+
+    pub fn release(&mut self, key: &Key) {
+        if let Some(work) = self.work.get_mut(key) {
+            work.busy = false;
+            if let Some(due) = work.due {
+                self.due.insert((due, key.clone()));
+            }
+        }
+    }
+
+    pub fn forget(&mut self, key: &Key) {
+        if let Some(work) = self.work.remove(key)
+            && let Some(due) = work.due
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_test_is_due_again_after_it_is_released() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let key = Key {
+            namespace: "a".into(),
+            name: "b".into(),
+        };
+        queue.add(&key, now + Duration::from_secs(60));
+        queue.add(&key, now);
+        queue.add(&key, now + Duration::from_secs(30));
+        assert_eq!(queue.len(), 1);
+        assert_eq!(queue.take(now), Some(key.clone()));
+        queue.add(&key, now);
+        assert_eq!(queue.take(now), None, "one task at a time");
+        queue.release(&key);
+        assert_eq!(queue.take(now), Some(key.clone()));
+        queue.release(&key);
+        assert_eq!(queue.take(now), None);
+    }
+
+    #[test]
+    fn retries_back_off_to_five_minutes() {
+        let mut work = Work::default();
+        let waits: Vec<u64> = (0..10).map(|_| work.failed().as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    }
+}

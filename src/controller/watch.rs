@@ -1,0 +1,165 @@
+//! Watches: one for each kind, filtered by label on the server. Tests are
+//! listed before children and children before pods, so that each finds what it
+//! belongs to.
+
+use crate::engine::index::Key;
+use crate::engine::render::MANAGED_BY;
+use futures::{StreamExt, pin_mut};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::Value;
+use std::collections::HashSet;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a watch has seen.
+#[derive(Debug)]
+pub enum Change {
+    Test(Value),
+    TestGone(Value),
+    /// A complete list of what there is.
+    Tests(HashSet<Key>),
+    Child(Value),
+    ChildGone(Value),
+    Children(String, HashSet<Key>),
+    Pod(Value),
+    PodGone(Value),
+    Pods(HashSet<Key>),
+    /// Every first list is in.
+    Synced,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Tests,
+    Children(String),
+    Pods,
+}
+
+impl What {
+    fn apply(&self, object: Value) -> Change {
+        match self {
+            What::Tests => Change::Test(object),
+            What::Children(_) => Change::Child(object),
+            What::Pods => Change::Pod(object),
+        }
+    }
+
+    fn gone(&self, object: Value) -> Change {
+        match self {
+            What::Tests => Change::TestGone(object),
+            What::Children(_) => Change::ChildGone(object),
+            What::Pods => Change::PodGone(object),
+        }
+    }
+
+    fn all(&self, seen: HashSet<Key>) -> Change {
+        match self {
+            What::Tests => Change::Tests(seen),
+            What::Children(kind) => Change::Children(kind.clone(), seen),
+            What::Pods => Change::Pods(seen),
+        }
+    }
+}
+
+pub fn tests() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("locust.io", "v2", "LocustTest"))
+}
+
+/// Watches until it is aborted.
+pub async fn run(
+    client: Client,
+    kinds: Vec<ApiResource>,
+    pod_selector: String,
+    changes: mpsc::Sender<Change>,
+) {
+    let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+    let mut stages = vec![(tests(), None, What::Tests)];
+    for kind in kinds {
+        let what = What::Children(kind.kind.clone());
+        stages.push((kind, Some(ours.clone()), what));
+    }
+    stages.push((pods, Some(pod_selector), What::Pods));
+
+    let mut watches = tokio::task::JoinSet::new();
+    for (resource, selector, what) in stages {
+        let (listed, is_listed) = oneshot::channel();
+        let api = Api::all_with(client.clone(), &resource);
+        watches.spawn(watch(
+            api,
+            resource,
+            selector,
+            what,
+            changes.clone(),
+            listed,
+        ));
+        if is_listed.await.is_err() {
+            return;
+        }
+    }
+    let _ = changes.send(Change::Synced).await;
+    while watches.join_next().await.is_some() {}
+}
+
+async fn watch(
+    api: Api<DynamicObject>,
+    resource: ApiResource,
+    selector: Option<String>,
+    what: What,
+    changes: mpsc::Sender<Change>,
+    listed: oneshot::Sender<()>,
+) {
+    let mut config = watcher::Config::default();
+    config.label_selector = selector;
+    let stream = watcher(api, config).default_backoff();
+    pin_mut!(stream);
+    let mut listed = Some(listed);
+    let mut seen = HashSet::new();
+    while let Some(event) = stream.next().await {
+        let change = match event {
+            Ok(watcher::Event::Init) => {
+                seen.clear();
+                continue;
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                let object = plain(object, &resource);
+                seen.insert(Key::of(&object));
+                what.apply(object)
+            }
+            Ok(watcher::Event::InitDone) => what.all(std::mem::take(&mut seen)),
+            Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
+            Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
+            Err(e) => {
+                tracing::warn!(kind = resource.kind, error = %e, "watch interrupted; it will be taken up again");
+                continue;
+            }
+        };
+        let complete = matches!(
+            change,
+            Change::Tests(_) | Change::Children(..) | Change::Pods(_)
+        );
+        if changes.send(change).await.is_err() {
+            return;
+        }
+        if complete && let Some(listed) = listed.take() {
+            let _ = listed.send(());
+        }
+    }
+}
+
+/// The object as plain JSON, without managed fields. Items of a list carry no
+/// kind of their own.
+pub fn plain(mut object: DynamicObject, resource: &ApiResource) -> Value {
+    object.metadata.managed_fields = None;
+    let mut value = object.data;
+    if let (Some(map), Ok(metadata)) = (
+        value.as_object_mut(),
+        serde_json::to_value(&object.metadata),
+    ) {
+        map.insert("metadata".into(), metadata);
+        map.insert("apiVersion".into(), resource.api_version.clone().into());
+        map.insert("kind".into(), resource.kind.clone().into());
+    }
+    value
+}

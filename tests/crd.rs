@@ -1,0 +1,184 @@
+//! The CRD file is what the types say, and the types, the schema and the rules say the same.
+
+// The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use lotest::api::{FieldError, crd_yaml, schema, v2::LocustTest, validate};
+use serde_json::{Value, json};
+
+const CRD: &str = "crds/locusttests.locust.io.yaml";
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&file(path)).unwrap()
+}
+
+fn base() -> Value {
+    yaml("tests/specs.yaml")["base"].take()
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let target = target.as_object_mut().unwrap();
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// What the API server does with `default:` in a schema.
+fn fill_in(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(default) = inner.get("default").filter(|_| !object.contains_key(name)) {
+                    object.insert(name.clone(), default.clone());
+                }
+                if let Some(value) = object.get_mut(name) {
+                    fill_in(inner, value);
+                }
+            }
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| fill_in(&schema["items"], item)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_crd_file_is_current() {
+    assert!(
+        file(CRD) == crd_yaml(),
+        "{CRD} is stale: run `make crds` and commit the result"
+    );
+}
+
+#[test]
+fn the_crd_fits_into_the_annotation_of_kubectl_apply() {
+    assert!(lotest::api::crd().to_string().len() < 200 * 1024);
+}
+
+#[test]
+fn valid_specs_are_accepted() {
+    for case in yaml("tests/specs.yaml")["valid"].as_array().unwrap() {
+        let mut test = base();
+        merge(&mut test, &case["patch"]);
+        assert_eq!(
+            LocustTest::parse_strict(test).err(),
+            None,
+            "{}",
+            case["name"]
+        );
+    }
+}
+
+#[test]
+fn invalid_specs_are_refused_where_they_are_wrong() {
+    for case in yaml("tests/specs.yaml")["invalid"].as_array().unwrap() {
+        let mut test = base();
+        merge(&mut test, &case["patch"]);
+        let errors = LocustTest::parse_strict(test).err().unwrap_or_default();
+        let [FieldError { path, message }] = errors.as_slice() else {
+            panic!("{}: one error expected, not {errors:?}", case["name"]);
+        };
+        assert_eq!(path, &case["field"], "{}", case["name"]);
+        assert!(
+            message.contains(case["message"].as_str().unwrap()),
+            "{}: {message}",
+            case["name"]
+        );
+    }
+}
+
+/// A file and a cluster start from the same object.
+#[test]
+fn serde_and_the_schema_have_the_same_defaults() {
+    for test in [base(), yaml("tests/everything.yaml")] {
+        let mut filled = test.clone();
+        fill_in(schema::locust_test(), &mut filled);
+        assert_eq!(LocustTest::parse_strict(test).unwrap().to_value(), filled);
+    }
+}
+
+#[test]
+fn nulls_are_absent_fields() {
+    let mut test = base();
+    test["spec"]["imagePullPolicy"] = Value::Null;
+    test["spec"]["master"]["resources"] = json!({ "limits": { "cpu": null } });
+    test["spec"]["volumes"] = json!([{ "name": "a", "emptyDir": null }]);
+    let spec = LocustTest::parse_strict(test).unwrap().to_value()["spec"].take();
+    assert_eq!(spec["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(spec["master"]["resources"], json!({ "limits": {} }));
+    assert_eq!(spec["volumes"], json!([{ "name": "a" }]));
+}
+
+#[test]
+fn an_error_names_its_field() {
+    let mut test = base();
+    test["spec"]["worker"]["replicas"] = "x".into();
+    let error = LocustTest::from_value(test).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spec.worker.replicas: invalid type: string \"x\", expected i32"
+    );
+}
+
+/// The operator reads what newer or older operators have stored.
+#[test]
+fn the_operator_ignores_what_it_does_not_know() {
+    let mut test = base();
+    test["spec"]["later"] = json!({ "version": true });
+    test["spec"]["volumes"] = json!([{ "name": "a", "later": {} }]);
+    let test = LocustTest::from_value(test).unwrap();
+    assert_eq!(validate(&test), []);
+    assert_eq!(
+        test.to_value()["spec"]["volumes"],
+        json!([{ "name": "a", "later": {} }])
+    );
+}
+
+#[test]
+fn bounds_hold_for_the_operator_too() {
+    let mut test = base();
+    test["spec"]["worker"]["replicas"] = json!(501);
+    let errors = validate(&LocustTest::from_value(test).unwrap());
+    assert_eq!(errors[0].path, "spec.worker.replicas");
+}
+
+#[test]
+fn every_mistake_in_a_file_is_said_at_once() {
+    let mut test = base();
+    merge(
+        &mut test,
+        &json!({ "metadata": { "nam": "x" }, "spec": { "image": 1, "worker": { "replicas": 0 } } }),
+    );
+    let errors = LocustTest::parse_strict(test).unwrap_err();
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["metadata.nam", "spec.image", "spec.worker.replicas"]
+    );
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused() {
+    for (key, value) in [("kind", "Pod"), ("apiVersion", "v1")] {
+        let mut test = base();
+        test[key] = value.into();
+        assert_eq!(LocustTest::parse_strict(test).unwrap_err()[0].path, key);
+    }
+}
