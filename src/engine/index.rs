@@ -205,7 +205,7 @@ impl Index {
     pub fn delete_child(&mut self, object: &Value) -> Option<Key> {
         let (key, stem) = self.child_of(object)?;
         let test = self.tests.get_mut(&key)?;
-        let known = test.children.get(&stem)?;
+        let known = test.children.get(&stem).filter(|c| !is_gone(c))?;
         // The one that was made again in its place is another.
         if text(known, "/metadata/uid") != text(object, "/metadata/uid") {
             return None;
@@ -225,7 +225,7 @@ impl Index {
                     namespace: key.namespace.clone(),
                     name: text(state, "/metadata/name").to_string(),
                 };
-                text(state, "/kind") == kind && !seen.contains(&child)
+                text(state, "/kind") == kind && !is_gone(state) && !seen.contains(&child)
             })
             .map(|(key, (stem, _))| (key.clone(), stem.clone()))
             .collect();
@@ -235,9 +235,13 @@ impl Index {
         gone.into_iter().map(|(key, _)| key).collect()
     }
 
+    /// What a child last was stays until it is made again: a Job that is removed
+    /// as soon as it has finished has still finished.
     fn forget_child(&mut self, key: &Key, stem: &str) {
         if let Some(test) = self.tests.get_mut(key) {
-            test.children.remove(stem);
+            if let Some(child) = test.children.get_mut(stem) {
+                child[GONE] = true.into();
+            }
             test.child_facts.remove(stem);
             set_spans(&mut test.spans, &self.bundle, &format!("{stem}/"), None);
         }
@@ -357,7 +361,7 @@ impl Test {
     pub fn missing(&self) -> Vec<String> {
         let started = self.run.children.iter();
         started
-            .filter(|stem| !self.children.contains_key(*stem))
+            .filter(|stem| self.children.get(*stem).is_none_or(is_gone))
             .cloned()
             .collect()
     }
@@ -409,6 +413,13 @@ fn set_spans(
             .entry(pod.to_string())
             .or_insert(span);
     }
+}
+
+/// Marks the last state of a child that is not there any more.
+const GONE: &str = "gone";
+
+fn is_gone(child: &Value) -> bool {
+    child.get(GONE) == Some(&Value::Bool(true))
 }
 
 /// What rules may read of a child.
