@@ -240,7 +240,9 @@ impl Controller {
         }
         match outcome.retry {
             None => {
-                self.queue.work(key).failures = 0;
+                if self.index.get(key).is_none_or(|t| t.run.retry.is_none()) {
+                    self.queue.work(key).failures = 0;
+                }
                 self.metrics.reconciled("success", outcome.took);
             }
             Some(reason) => {
