@@ -14,6 +14,8 @@ pub fn install(env: &mut Environment<'static>) {
     env.add_filter("volume_name", volume_name);
     env.add_filter("merge", merge);
     env.add_filter("last_of_each", last_of_each);
+    env.add_filter("entries", entries);
+    env.add_filter("without_empty", without_empty);
     env.add_function("warn", warn);
     // An interpolation is always one JSON value; nothing may say otherwise.
     for filter in ["safe", "escape", "e", "tojson"] {
@@ -125,6 +127,36 @@ fn merge(a: Value, b: Value) -> Result<Value, Error> {
         }
     }
     Ok(Value::from(merged))
+}
+
+/// `map | entries("name", "value")`: a list with one map for each entry, sorted
+/// by key, as Kubernetes writes environments.
+fn entries(map: Value, key_field: &str, value_field: &str) -> Result<Value, Error> {
+    let mut keys: Vec<Value> = map.try_iter()?.collect();
+    keys.sort();
+    let entry = |key: Value| {
+        let value = map.get_item(&key)?;
+        Ok(Value::from_pairs([(key_field, key), (value_field, value)]))
+    };
+    keys.into_iter().map(entry).collect()
+}
+
+/// `map | without_empty`: without the entries that are `""` or an empty map, at
+/// every depth.
+fn without_empty(map: Value) -> Result<Value, Error> {
+    let mut kept = BTreeMap::new();
+    for key in map.try_iter()? {
+        let mut value = map.get_item(&key)?;
+        if value.kind() == ValueKind::Map {
+            value = without_empty(value)?;
+        }
+        let is_empty =
+            value.as_str() == Some("") || value.kind() == ValueKind::Map && value.len() == Some(0);
+        if !is_empty {
+            kept.insert(key, value);
+        }
+    }
+    Ok(Value::from(kept))
 }
 
 /// `list | last_of_each("name")`: of the entries with the same `name` only the

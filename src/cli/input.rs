@@ -3,12 +3,17 @@
 use super::Failure;
 use crate::bundle::{Bundle, Files, embedded};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 /// The text of a file; `-` is standard input.
 pub fn read(file: &Path) -> Result<String, Failure> {
     if file.as_os_str() == "-" {
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::Other(
+                "name a file, or pipe one in; see --help".to_string(),
+            ));
+        }
         let mut text = String::new();
         return match std::io::stdin().lock().read_to_string(&mut text) {
             Ok(_) => Ok(text),
@@ -17,6 +22,13 @@ pub fn read(file: &Path) -> Result<String, Failure> {
     }
     std::fs::read_to_string(file)
         .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))
+}
+
+/// The environment of the process. A variable that is not text is none of ours.
+pub fn settings() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The built-in bundle with the settings of the operator's environment.

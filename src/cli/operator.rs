@@ -2,7 +2,6 @@
 
 use super::{Failure, input};
 use crate::controller::{self, Addresses};
-use std::collections::BTreeMap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -31,10 +30,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log(arguments.log_json);
-    let settings: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let (bundle, warnings) = input::bundle(&settings)?;
+    let (bundle, warnings) = input::bundle(&input::settings())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -1,7 +1,44 @@
 //! Printing: the one place that knows about terminals, colour and broken pipes.
 
 use super::Failure;
+use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
+
+/// How objects are printed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Format {
+    /// A stream of YAML documents
+    Yaml,
+    /// One object, or a List of several
+    Json,
+}
+
+impl Format {
+    pub fn print(self, objects: &[Value]) -> Result<String, Failure> {
+        match self {
+            Format::Yaml => {
+                let documents: Result<Vec<_>, _> = objects.iter().map(yaml).collect();
+                Ok(documents?.join("---\n"))
+            }
+            Format::Json => {
+                let list = match objects {
+                    [one] => one.clone(),
+                    all => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all}),
+                };
+                let json = serde_json::to_string_pretty(&list);
+                json.map(|j| j + "\n")
+                    .map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))
+            }
+        }
+    }
+}
+
+/// One value as a YAML document.
+pub fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_saphyr::to_string(value)
+        .map_err(|e| Failure::Other(format!("cannot be written as YAML: {e}")))
+}
 
 /// Prints to standard output. A reader that has gone away is no error.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -16,9 +53,17 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints to standard error, in red on a terminal unless `NO_COLOR` is set.
 pub fn error(text: &str) {
+    complain(text, "error:", "31");
+}
+
+pub fn warning(text: &str) {
+    complain(&format!("warning: {text}"), "warning:", "33");
+}
+
+fn complain(text: &str, word: &str, colour: &str) {
     let mut out = io::stderr().lock();
-    let text = if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        text.replace("error:", "\x1b[1;31merror:\x1b[0m")
+    let text = if out.is_terminal() && may_colour() {
+        text.replace(word, &format!("\x1b[1;{colour}m{word}\x1b[0m"))
     } else {
         text.to_string()
     };
@@ -26,7 +71,21 @@ pub fn error(text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
-/// Whether standard output may be coloured.
-pub fn coloured() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+fn may_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none()
+}
+
+/// The lines of a diff or an explanation, coloured on a terminal by what they start with.
+pub fn highlight(text: &str) -> String {
+    if !io::stdout().is_terminal() || !may_colour() {
+        return text.to_string();
+    }
+    let colour = |line: &str| match line.as_bytes().first() {
+        Some(b'+') => format!("\x1b[32m{line}\x1b[0m"),
+        Some(b'-') => format!("\x1b[31m{line}\x1b[0m"),
+        Some(b'*') => format!("\x1b[1m{line}\x1b[0m"),
+        _ => line.to_string(),
+    };
+    let lines: Vec<String> = text.lines().map(colour).collect();
+    lines.join("\n") + "\n"
 }
