@@ -1,0 +1,44 @@
+# What there is to do here; `make` alone lists it.
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint format crds golden cluster clean-cache
+
+CARGO ?= cargo
+
+help: ## Show this
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+demo: ## Watch two tests run in a cluster of their own, one that succeeds and one that cannot (4 minutes)
+	$(CARGO) build --locked
+	tests/cluster/with-cluster demo/demo
+
+test: ## Run all tests, against a real API server
+	tests/cluster/build-tools >/dev/null
+	$(CARGO) build --locked --workspace --all-targets
+	tests/cluster/with-cluster $(CARGO) test --locked --workspace $(TEST)
+
+bench: ## Measure speed and memory
+	tests/cluster/build-tools >/dev/null
+	$(CARGO) build --locked --release
+	tests/cluster/with-cluster $(CARGO) bench --locked --workspace
+
+lint: ## Check format, clippy and dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) deny check --hide-inclusion-graph
+
+format: ## Format the code
+	$(CARGO) fmt --all
+
+crds: ## Write crds/ from the Rust types
+	$(CARGO) run --locked --quiet -- crd >crds/.new
+	mv crds/.new crds/locusttests.locust.io.yaml
+
+golden: ## Write the expected results of the golden cases again; review them with git diff
+	$(CARGO) run --locked --quiet -- check --update
+
+cluster: ## A shell with kubectl in a cluster of its own
+	tests/cluster/with-cluster bash
+
+clean-cache: ## Remove the built cluster programs
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/lotest/cluster"
