@@ -8,7 +8,7 @@ CARGO ?= cargo
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
 
-demo: ## Watch two tests run in a cluster of their own, one that succeeds and one that cannot (4 minutes)
+demo: ## Watch two tests run in a cluster of their own, one that succeeds and one that cannot (3 minutes once built)
 	$(CARGO) build --locked
 	tests/cluster/with-cluster demo/demo
 
