@@ -44,7 +44,7 @@ pub struct LocustTestSpec {
 
     /// When to pull the image: `Always`, `IfNotPresent` or `Never`. Default `IfNotPresent`.
     #[serde(default)]
-    pub image_pull_policy: ImagePullPolicy,
+    pub image_pull_policy: PullPolicy,
 
     /// Secrets in the test's namespace for pulling the image from a private registry, each as `name: SECRET`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -360,7 +360,7 @@ pub struct SecurityConfig {
 
 /// When to pull the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ImagePullPolicy {
+pub enum PullPolicy {
     Always,
     #[default]
     IfNotPresent,

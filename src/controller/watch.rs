@@ -110,8 +110,10 @@ async fn watch(
     changes: mpsc::Sender<Change>,
     listed: oneshot::Sender<()>,
 ) {
-    let mut config = watcher::Config::default();
-    config.label_selector = selector;
+    let config = watcher::Config {
+        label_selector: selector,
+        ..watcher::Config::default()
+    };
     let stream = watcher(api, config).default_backoff();
     pin_mut!(stream);
     let mut listed = Some(listed);

@@ -215,8 +215,7 @@ fn first_line(error: &impl ToString) -> String {
     let text = error.to_string();
     let line = text
         .lines()
-        .filter(|l| !l.trim().is_empty())
-        .last()
+        .rfind(|l| !l.trim().is_empty())
         .unwrap_or_default();
     line.trim_start_matches([' ', '=']).to_string()
 }
