@@ -3,7 +3,7 @@
 use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
-use crate::engine::render::{Child, text};
+use crate::engine::render::{CHILD_LABEL, Child, text};
 use kube::Client;
 use kube::api::{
     Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
@@ -37,8 +37,9 @@ fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {
 /// What exists under the names of children.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Stems of those that the test controls.
-    pub ours: Vec<String>,
+    /// Those that the test controls, by stem, and whether they carry our labels: a child
+    /// that another operator made for the test does not.
+    pub ours: Vec<(String, bool)>,
     /// Those of somebody else, as refusals.
     pub foreign: Vec<Value>,
 }
@@ -55,7 +56,11 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
         };
         let owner = json!({"metadata": {"ownerReferences": existing.metadata.owner_references}});
         match controller(&owner) {
-            Some(owner) if owner == uid => found.ours.push(child.stem.clone()),
+            Some(owner) if owner == uid => {
+                let labels = existing.metadata.labels.unwrap_or_default();
+                let labelled = labels.get(CHILD_LABEL) == Some(&child.stem);
+                found.ours.push((child.stem.clone(), labelled));
+            }
             Some(_) => {
                 let owners = existing.metadata.owner_references.unwrap_or_default();
                 let owner = owners.iter().find(|o| o.controller == Some(true));
@@ -87,12 +92,13 @@ pub fn is_refusal(code: u16) -> bool {
     (400..500).contains(&code) && ![408, 409, 429].contains(&code)
 }
 
-/// Applies a child. One that `exists` is ours and runs already: it gets our
-/// labels and is otherwise left alone.
-pub async fn apply(client: &Client, child: &Child, exists: bool) -> Result<Value, kube::Error> {
-    let (api, resource) = api(client, child);
-    let mut params = PatchParams::apply(MANAGER).force();
-    params.field_validation = Some(ValidationDirective::Strict);
+/// Applies a child that does not exist yet.
+pub async fn apply(client: &Client, child: &Child) -> Result<Value, kube::Error> {
+    patch(client, child, &child.object).await
+}
+
+/// Gives a child that runs already our labels, by which it is watched, and leaves the rest alone.
+pub async fn adopt(client: &Client, child: &Child) -> Result<Value, kube::Error> {
     let labels_only = json!({
         "apiVersion": child.api_version(),
         "kind": child.kind(),
@@ -101,9 +107,15 @@ pub async fn apply(client: &Client, child: &Child, exists: bool) -> Result<Value
             "labels": child.object.pointer("/metadata/labels"),
         },
     });
-    let patch = if exists { &labels_only } else { &child.object };
+    patch(client, child, &labels_only).await
+}
+
+async fn patch(client: &Client, child: &Child, object: &Value) -> Result<Value, kube::Error> {
+    let (api, resource) = api(client, child);
+    let mut params = PatchParams::apply(MANAGER).force();
+    params.field_validation = Some(ValidationDirective::Strict);
     let applied = api
-        .patch(child.name(), &params, &Patch::Apply(patch))
+        .patch(child.name(), &params, &Patch::Apply(object))
         .await?;
     Ok(watch::plain(applied, &resource))
 }
