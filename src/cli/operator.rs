@@ -11,10 +11,15 @@ use tracing_subscriber::EnvFilter;
 #[command(after_help = "Examples:
   lotest operator                                    in a pod, as its ServiceAccount
   KUBECONFIG=dev.yaml lotest operator                from a workstation
+  lotest operator -n team-a -n team-b                for two namespaces, with Roles in these alone
   RUST_LOG=lotest=debug lotest operator              with more to read
 
 The settings are the environment variables that environment.yaml names.")]
 pub struct Arguments {
+    /// Look after the tests of this namespace only; repeat it for several. Default: the whole cluster
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+
     /// Where /healthz and /readyz are served; 0 is off
     #[arg(long, value_name = "HOST:PORT", default_value = ":8081")]
     health_probe_bind_address: String,
@@ -46,9 +51,14 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(wait_for_signal(stop));
-        controller::run(bundle, addresses, stopped)
+        let config = kube::Config::infer()
             .await
-            .map_err(|e| Failure::Other(e.to_string()))
+            .map_err(|e| Failure::Other(format!("cannot reach a cluster: {e}")))?;
+        let run = async {
+            let client = controller::client(config)?;
+            controller::run(client, bundle, arguments.namespaces, addresses, stopped).await
+        };
+        run.await.map_err(|e| Failure::Other(e.to_string()))
     })
 }
 

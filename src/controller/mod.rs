@@ -60,13 +60,14 @@ pub struct Addresses {
     pub metrics: Option<String>,
 }
 
-/// Runs until `stop` changes.
+/// Runs until `stop` changes: for the tests of the whole cluster, or of `namespaces` when there are some.
 pub async fn run(
+    client: Client,
     bundle: Bundle,
+    namespaces: Vec<String>,
     addresses: Addresses,
     mut stop: signal::Receiver<bool>,
 ) -> Result<(), Error> {
-    let client = client().await?;
     let metrics = Arc::new(Metrics::default());
     let (ready, is_ready) = signal::channel(false);
     http::serve(&addresses, Arc::clone(&metrics), is_ready).await?;
@@ -76,6 +77,7 @@ pub async fn run(
     let kinds = children::kinds(&bundle);
     let watches = tokio::spawn(watch::run(
         client.clone(),
+        namespaces,
         kinds,
         bundle.pod_selector().to_string(),
         changes,
@@ -94,10 +96,9 @@ pub async fn run(
     Ok(())
 }
 
-async fn client() -> Result<Client, Error> {
-    let error = |e: &dyn std::fmt::Display| Error::Config(e.to_string());
-    let config = Config::infer().await.map_err(|e| error(&e))?;
-    let builder = ClientBuilder::try_from(config).map_err(|e| error(&e))?;
+/// A client that retries what the API server was too busy for.
+pub fn client(config: Config) -> Result<Client, Error> {
+    let builder = ClientBuilder::try_from(config).map_err(|e| Error::Config(e.to_string()))?;
     Ok(builder
         .with_layer(&BufferLayer::new(256))
         .with_layer(&RetryLayer::new(RetryPolicy::default()))
@@ -155,16 +156,16 @@ impl Controller {
                 self.queue.forget(&key);
                 Vec::new()
             }
-            Change::Tests(seen) => {
-                self.index.retain_tests(&seen);
+            Change::Tests(listed) => {
+                self.index.retain_tests(&listed);
                 Vec::new()
             }
             Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
             Change::ChildGone(object) => self.child_gone(&object, now),
-            Change::Children(kind, seen) => self.index.retain_children(&kind, &seen),
+            Change::Children(kind, listed) => self.index.retain_children(&kind, &listed),
             Change::Pod(object) => self.index.apply_pod(object, now).into_iter().collect(),
             Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
-            Change::Pods(seen) => self.index.retain_pods(&seen),
+            Change::Pods(listed) => self.index.retain_pods(&listed),
             Change::Synced => {
                 self.synced = true;
                 self.index.keys().cloned().collect()

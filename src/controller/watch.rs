@@ -2,14 +2,13 @@
 //! listed before children and children before pods, so that each finds what it
 //! belongs to.
 
-use crate::engine::index::Key;
+use crate::engine::index::{Key, Listed};
 use crate::engine::render::MANAGED_BY;
 use futures::{StreamExt, pin_mut};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
-use std::collections::HashSet;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a watch has seen.
@@ -18,13 +17,13 @@ pub enum Change {
     Test(Value),
     TestGone(Value),
     /// A complete list of what there is.
-    Tests(HashSet<Key>),
+    Tests(Listed),
     Child(Value),
     ChildGone(Value),
-    Children(String, HashSet<Key>),
+    Children(String, Listed),
     Pod(Value),
     PodGone(Value),
-    Pods(HashSet<Key>),
+    Pods(Listed),
     /// Every first list is in.
     Synced,
 }
@@ -53,11 +52,11 @@ impl What {
         }
     }
 
-    fn all(&self, seen: HashSet<Key>) -> Change {
+    fn all(&self, listed: Listed) -> Change {
         match self {
-            What::Tests => Change::Tests(seen),
-            What::Children(kind) => Change::Children(kind.clone(), seen),
-            What::Pods => Change::Pods(seen),
+            What::Tests => Change::Tests(listed),
+            What::Children(kind) => Change::Children(kind.clone(), listed),
+            What::Pods => Change::Pods(listed),
         }
     }
 }
@@ -66,9 +65,10 @@ pub fn tests() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("locust.io", "v2", "LocustTest"))
 }
 
-/// Watches until it is aborted.
+/// Watches until it is aborted: the whole cluster, or `namespaces` when there are some.
 pub async fn run(
     client: Client,
+    namespaces: Vec<String>,
     kinds: Vec<ApiResource>,
     pod_selector: String,
     changes: mpsc::Sender<Change>,
@@ -81,71 +81,95 @@ pub async fn run(
         stages.push((kind, Some(ours.clone()), what));
     }
     stages.push((pods, Some(pod_selector), What::Pods));
+    let scopes: Vec<Option<String>> = match namespaces {
+        none if none.is_empty() => vec![None],
+        some => some.into_iter().map(Some).collect(),
+    };
 
     let mut watches = tokio::task::JoinSet::new();
     for (resource, selector, what) in stages {
-        let (listed, is_listed) = oneshot::channel();
-        let api = Api::all_with(client.clone(), &resource);
-        watches.spawn(watch(
-            api,
-            resource,
-            selector,
-            what,
-            changes.clone(),
-            listed,
-        ));
-        if is_listed.await.is_err() {
-            return;
+        let mut lists = Vec::new();
+        for scope in &scopes {
+            let (listed, is_listed) = oneshot::channel();
+            lists.push(is_listed);
+            let watch = Watch {
+                resource: resource.clone(),
+                selector: selector.clone(),
+                what: what.clone(),
+                namespace: scope.clone(),
+            };
+            watches.spawn(watch.run(client.clone(), changes.clone(), listed));
+        }
+        for is_listed in lists {
+            if is_listed.await.is_err() {
+                return;
+            }
         }
     }
     let _ = changes.send(Change::Synced).await;
     while watches.join_next().await.is_some() {}
 }
 
-async fn watch(
-    api: Api<DynamicObject>,
+/// One watch: of a kind, in one namespace or in all.
+struct Watch {
     resource: ApiResource,
     selector: Option<String>,
     what: What,
-    changes: mpsc::Sender<Change>,
-    listed: oneshot::Sender<()>,
-) {
-    let config = watcher::Config {
-        label_selector: selector,
-        ..watcher::Config::default()
-    };
-    let stream = watcher(api, config).default_backoff();
-    pin_mut!(stream);
-    let mut listed = Some(listed);
-    let mut seen = HashSet::new();
-    while let Some(event) = stream.next().await {
-        let change = match event {
-            Ok(watcher::Event::Init) => {
-                seen.clear();
-                continue;
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                let object = plain(object, &resource);
-                seen.insert(Key::of(&object));
-                what.apply(object)
-            }
-            Ok(watcher::Event::InitDone) => what.all(std::mem::take(&mut seen)),
-            Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
-            Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
-            Err(e) => {
-                tracing::warn!(kind = resource.kind, error = %e, "watch interrupted; it will be taken up again");
-                continue;
-            }
+    namespace: Option<String>,
+}
+
+impl Watch {
+    async fn run(self, client: Client, changes: mpsc::Sender<Change>, listed: oneshot::Sender<()>) {
+        let Watch {
+            resource,
+            selector,
+            what,
+            namespace,
+        } = self;
+        let api: Api<DynamicObject> = match &namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
         };
-        let complete = matches!(
-            change,
-            Change::Tests(_) | Change::Children(..) | Change::Pods(_)
-        );
-        if changes.send(change).await.is_err() {
-            return;
-        }
-        if complete && let Some(listed) = listed.take() {
-            let _ = listed.send(());
+        let config = watcher::Config {
+            label_selector: selector,
+            ..watcher::Config::default()
+        };
+        let stream = watcher(api, config).default_backoff();
+        pin_mut!(stream);
+        let mut listed = Some(listed);
+        let mut seen = Listed::default();
+        while let Some(event) = stream.next().await {
+            let change = match event {
+                Ok(watcher::Event::Init) => {
+                    seen = Listed {
+                        namespace: namespace.clone(),
+                        ..Listed::default()
+                    };
+                    continue;
+                }
+                Ok(watcher::Event::InitApply(object)) => {
+                    let object = plain(object, &resource);
+                    seen.seen.insert(Key::of(&object));
+                    what.apply(object)
+                }
+                Ok(watcher::Event::InitDone) => what.all(std::mem::take(&mut seen)),
+                Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
+                Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
+                Err(e) => {
+                    tracing::warn!(kind = resource.kind, error = %e, "watch interrupted; it will be taken up again");
+                    continue;
+                }
+            };
+            let complete = matches!(
+                change,
+                Change::Tests(_) | Change::Children(..) | Change::Pods(_)
+            );
+            if changes.send(change).await.is_err() {
+                return;
+            }
+            if complete && let Some(listed) = listed.take() {
+                let _ = listed.send(());
+            }
         }
     }
 }

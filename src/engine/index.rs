@@ -34,6 +34,25 @@ impl std::fmt::Display for Key {
     }
 }
 
+/// A complete list of the objects of one kind, in one namespace or in all of them.
+#[derive(Debug, Default)]
+pub struct Listed {
+    pub namespace: Option<String>,
+    pub seen: HashSet<Key>,
+}
+
+impl Listed {
+    /// Whether the object would have been in the list and was not.
+    fn lacks(&self, namespace: &str, name: &str) -> bool {
+        let listed = self.namespace.as_deref().is_none_or(|n| n == namespace);
+        let key = Key {
+            namespace: namespace.to_string(),
+            name: name.to_string(),
+        };
+        listed && !self.seen.contains(&key)
+    }
+}
+
 /// A pod may be seen before the child that made it. That many such pods wait.
 const MAX_WAITING_PODS: usize = 1024;
 
@@ -167,11 +186,11 @@ impl Index {
     }
 
     /// Forgets every test that a complete list did not have.
-    pub fn retain_tests(&mut self, seen: &HashSet<Key>) {
+    pub fn retain_tests(&mut self, listed: &Listed) {
         let gone: Vec<Key> = self
             .tests
             .keys()
-            .filter(|k| !seen.contains(k))
+            .filter(|k| listed.lacks(&k.namespace, &k.name))
             .cloned()
             .collect();
         for key in gone {
@@ -215,17 +234,15 @@ impl Index {
     }
 
     /// Forgets every child of a kind that a complete list did not have.
-    pub fn retain_children(&mut self, kind: &str, seen: &HashSet<Key>) -> Vec<Key> {
+    pub fn retain_children(&mut self, kind: &str, listed: &Listed) -> Vec<Key> {
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
             .flat_map(|(key, test)| test.children.iter().map(move |c| (key, c)))
             .filter(|(key, (_, state))| {
-                let child = Key {
-                    namespace: key.namespace.clone(),
-                    name: text(state, "/metadata/name").to_string(),
-                };
-                text(state, "/kind") == kind && !is_gone(state) && !seen.contains(&child)
+                text(state, "/kind") == kind
+                    && !is_gone(state)
+                    && listed.lacks(&key.namespace, text(state, "/metadata/name"))
             })
             .map(|(key, (stem, _))| (key.clone(), stem.clone()))
             .collect();
@@ -272,18 +289,14 @@ impl Index {
     }
 
     /// Forgets every pod that a complete list did not have.
-    pub fn retain_pods(&mut self, seen: &HashSet<Key>) -> Vec<Key> {
-        self.waiting.retain(|key, _| seen.contains(key));
+    pub fn retain_pods(&mut self, listed: &Listed) -> Vec<Key> {
+        self.waiting
+            .retain(|key, _| !listed.lacks(&key.namespace, &key.name));
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
             .flat_map(|(key, test)| test.pods.keys().map(move |pod| (key, pod)))
-            .filter(|(key, pod)| {
-                !seen.contains(&Key {
-                    namespace: key.namespace.clone(),
-                    name: (*pod).clone(),
-                })
-            })
+            .filter(|(key, pod)| listed.lacks(&key.namespace, pod))
             .map(|(key, pod)| (key.clone(), pod.clone()))
             .collect();
         for (key, pod) in &gone {
