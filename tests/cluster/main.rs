@@ -1,0 +1,8 @@
+//! Tests against a real API server: `make test`, or `tests/cluster/with-cluster cargo test --test cluster`.
+//! They share one control plane; each has a namespace and an operator of its own, which sees that namespace alone.
+
+// The allowance in clippy.toml ends at `#[test]`; the helpers here are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod lifecycle;
+mod support;

@@ -1,0 +1,297 @@
+//! What the tests stand on: a namespace of one's own ([`Room`]) and operators in it.
+
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::GroupVersionKind;
+use kube::{Client, Config};
+use lotest::bundle::Bundle;
+use lotest::controller::{self, Addresses};
+use serde_json::{Value, json};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long anything may take before it is taken for never.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The kinds that the tests look at.
+const KINDS: &[(&str, &str, &str)] = &[
+    ("LocustTest", "locust.io", "v2"),
+    ("Job", "batch", "v1"),
+    ("Service", "", "v1"),
+    ("Pod", "", "v1"),
+    ("ConfigMap", "", "v1"),
+    ("ResourceQuota", "", "v1"),
+    ("ControllerRevision", "apps", "v1"),
+    ("Event", "events.k8s.io", "v1"),
+];
+
+/// A path from the environment that `with-cluster` makes.
+fn from_with_cluster(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run `make test`, or this command behind tests/cluster/with-cluster"))
+}
+
+async fn config(variable: &str) -> Config {
+    let kubeconfig = Kubeconfig::read_from(from_with_cluster(variable)).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap()
+}
+
+/// A namespace of one's own, seen as an administrator.
+pub struct Room {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Room {
+    /// A new namespace whose name starts with `name`, ready for pods.
+    pub async fn new(name: &str) -> Room {
+        let client = Client::try_from(config("LOTEST_TEST_KUBECONFIG").await).unwrap();
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+        let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": format!("{name}-")}});
+        let made = namespaces
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(object).unwrap(),
+            )
+            .await
+            .unwrap();
+        let room = Room {
+            client,
+            namespace: made.metadata.name.unwrap(),
+        };
+        let accounts = room.named("", "v1", "ServiceAccount");
+        until("the default ServiceAccount", async || {
+            accounts.get_opt("default").await.unwrap()
+        })
+        .await;
+        room
+    }
+
+    fn named(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let (_, group, version) = KINDS
+            .iter()
+            .find(|(k, ..)| *k == kind)
+            .expect("a kind of KINDS");
+        self.named(group, version, kind)
+    }
+
+    /// Creates an object; the namespace is filled in.
+    pub async fn create(&self, object: Value) -> Value {
+        self.try_create(object).await.unwrap()
+    }
+
+    pub async fn try_create(&self, object: Value) -> Result<Value, kube::Error> {
+        let api = self.api(object["kind"].as_str().unwrap());
+        let object = serde_json::from_value(object).unwrap();
+        let made = api.create(&PostParams::default(), &object).await?;
+        Ok(serde_json::to_value(made).unwrap())
+    }
+
+    /// Creates a test that runs to its end in seconds.
+    pub async fn create_test(&self, name: &str) -> Value {
+        self.create(test(name)).await
+    }
+
+    pub async fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let found = self.api(kind).get_opt(name).await.unwrap();
+        found.map(|object| serde_json::to_value(object).unwrap())
+    }
+
+    pub async fn list(&self, kind: &str) -> Vec<Value> {
+        let list = self.api(kind).list(&ListParams::default()).await.unwrap();
+        let items = list.items.into_iter();
+        items.map(|o| serde_json::to_value(o).unwrap()).collect()
+    }
+
+    pub async fn delete(&self, kind: &str, name: &str) {
+        let parameters = DeleteParams::background();
+        self.api(kind).delete(name, &parameters).await.unwrap();
+    }
+
+    /// Waits until an object is as wanted; says how it was at last when it never is.
+    pub async fn until(&self, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = None;
+        let started = Instant::now();
+        loop {
+            let now = self.get(kind, name).await;
+            if now.as_ref().is_some_and(&wanted) {
+                return now.unwrap();
+            }
+            last = now.or(last);
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{kind} {name} is never as wanted; at last {}",
+                serde_json::to_string_pretty(&last).unwrap()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub async fn until_phase(&self, name: &str, phase: &str) -> Value {
+        self.until("LocustTest", name, |t| t["status"]["phase"] == phase)
+            .await
+    }
+
+    pub async fn until_gone(&self, kind: &str, name: &str) {
+        until(&format!("the end of {kind} {name}"), async || {
+            self.get(kind, name).await.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Runs kubectl in the namespace, as an administrator.
+    pub fn kubectl(&self, arguments: &[&str]) -> Output {
+        Command::new("kubectl")
+            .env("KUBECONFIG", from_with_cluster("LOTEST_TEST_KUBECONFIG"))
+            .args(["--namespace", &self.namespace])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// The real operator as its own ServiceAccount, for this namespace.
+    pub fn operator(&self) -> Operator {
+        self.operator_with(&[])
+    }
+
+    /// The same with settings in its environment.
+    pub fn operator_with(&self, settings: &[(&str, &str)]) -> Operator {
+        let child = Command::new(env!("CARGO_BIN_EXE_lotest"))
+            .env(
+                "KUBECONFIG",
+                from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG"),
+            )
+            .envs(settings.iter().copied())
+            .args(["operator", "--namespace", &self.namespace])
+            .args(["--health-probe-bind-address", "0"])
+            .args(["--metrics-bind-address", "0"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Operator(child)
+    }
+
+    /// An operator that runs another bundle, in this process.
+    pub async fn operator_of(&self, bundle: Bundle) -> InProcess {
+        let config = config("LOTEST_TEST_OPERATOR_KUBECONFIG").await;
+        let client = controller::client(config).unwrap();
+        let addresses = Addresses {
+            health: None,
+            metrics: None,
+        };
+        let namespaces = vec![self.namespace.clone()];
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(async move {
+            controller::run(client, bundle, namespaces, addresses, stopped)
+                .await
+                .unwrap();
+        });
+        InProcess {
+            _stop: stop,
+            running,
+        }
+    }
+
+    /// The requests of operators for objects of this namespace so far, as the API server logged them, without
+    /// the watches.
+    pub fn requests(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
+        log.lines()
+            // The last line may be half written.
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|r| r["user"]["username"] == "system:serviceaccount:lotest-system:lotest")
+            .filter(|r| r["objectRef"]["namespace"] == self.namespace.as_str())
+            .filter(|r| r["verb"] != "watch")
+            .collect()
+    }
+}
+
+/// A running operator; killed when it goes out of scope.
+pub struct Operator(Child);
+
+impl Operator {
+    /// SIGKILL, and gone.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        until("the end of the operator", async || {
+            self.0.try_wait().unwrap()
+        })
+        .await
+        .code()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An operator in this process; ends when it goes out of scope.
+pub struct InProcess {
+    _stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what} never comes");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A small test: two workers, all pods run for a second (see README.md) and end well.
+pub fn test(name: &str) -> Value {
+    let briefly = json!({"kwok.lotest/run-for": "1s"});
+    json!({
+        "apiVersion": "locust.io/v2",
+        "kind": "LocustTest",
+        "metadata": {"name": name},
+        "spec": {
+            "image": "locustio/locust:2.20.0",
+            "master": {"command": "--locustfile /lotest/src/test.py", "annotations": briefly},
+            "worker": {"command": "--locustfile /lotest/src/test.py", "annotations": briefly, "replicas": 2},
+        },
+    })
+}
+
+/// The condition of a type.
+pub fn condition<'a>(test: &'a Value, kind: &str) -> &'a Value {
+    let conditions = test["status"]["conditions"].as_array();
+    let mut found = conditions.into_iter().flatten();
+    found.find(|c| c["type"] == kind).unwrap_or(&Value::Null)
+}
+
+pub fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap()
+}
