@@ -40,3 +40,13 @@ fn problem(file: &str, source: &str, error: &serde_saphyr::Error) -> Box<Problem
         None => problem,
     })
 }
+
+/// Writes one YAML document.
+pub fn to_string(value: &impl serde::Serialize) -> Result<String, Box<Problem>> {
+    serde_saphyr::to_string(value).map_err(|e| {
+        Box::new(Problem::new(
+            "output",
+            format!("cannot be written as YAML: {e}"),
+        ))
+    })
+}

@@ -1,7 +1,7 @@
 //! Printing: the one place that knows about terminals, colour and broken pipes.
 
 use super::Failure;
-use serde::Serialize;
+use crate::bundle::yaml;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
@@ -18,7 +18,7 @@ impl Format {
     pub fn print(self, objects: &[Value]) -> Result<String, Failure> {
         match self {
             Format::Yaml => {
-                let documents: Result<Vec<_>, _> = objects.iter().map(yaml).collect();
+                let documents: Result<Vec<_>, _> = objects.iter().map(yaml::to_string).collect();
                 Ok(documents?.join("---\n"))
             }
             Format::Json => {
@@ -32,12 +32,6 @@ impl Format {
             }
         }
     }
-}
-
-/// One value as a YAML document.
-pub fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(value)
-        .map_err(|e| Failure::Other(format!("cannot be written as YAML: {e}")))
 }
 
 /// Prints to standard output. A reader that has gone away is no error.

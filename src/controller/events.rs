@@ -2,8 +2,8 @@
 //! that one occurrence is one event, whoever sends it how often.
 
 use super::MANAGER;
+use crate::engine::notice::Notice;
 use crate::engine::render::text;
-use crate::engine::verdict::Notice;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::Client;

@@ -198,7 +198,9 @@ impl Controller {
                 continue;
             };
             let work = self.queue.work(&key);
-            let plan = reconcile::plan(&self.context.bundle, test, &work.gone, Timestamp::now());
+            let bundle = &self.context.bundle;
+            let mut plan =
+                reconcile::plan(bundle, test, &work.gone, &work.warned, Timestamp::now());
             let wait = work.status_wait(STATUS_INTERVAL);
             if let Some(next) = plan.look_again() {
                 self.queue.add(&key, instant(next));
@@ -213,7 +215,9 @@ impl Controller {
                 self.queue.release(&key);
                 continue;
             }
-            self.queue.work(&key).gone.clear();
+            let work = self.queue.work(&key);
+            work.gone.clear();
+            work.warned = std::mem::take(&mut plan.warned);
             let context = Arc::clone(&self.context);
             self.tasks
                 .spawn(async move { reconcile::execute(&context, key, plan).await });

@@ -24,6 +24,8 @@ pub struct Work {
     pub status_written: Option<Instant>,
     /// Children that were deleted since the last look, as they last were.
     pub gone: Vec<Value>,
+    /// The signals that were warned of and still count.
+    pub warned: BTreeSet<String>,
 }
 
 impl Work {

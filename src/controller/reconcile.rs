@@ -3,19 +3,21 @@
 
 use super::children;
 use super::events;
-use super::revision::{self, Revision};
+use super::revision;
 use super::{MANAGER, watch};
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Run, Test};
-use crate::engine::path::Scope;
+use crate::engine::index::{Key, Test};
+use crate::engine::notice::{self, Notice};
 use crate::engine::render::{Child, render, text};
 use crate::engine::rule::Occasion;
-use crate::engine::verdict::{Notice, evaluate};
+use crate::engine::run::{Revision, Run};
+use crate::engine::verdict::evaluate;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,8 @@ pub struct Plan {
     events: Vec<Notice>,
     status: Option<Map<String, Value>>,
     next: Option<Timestamp>,
+    /// The signals of severity `warn` that count now.
+    pub warned: BTreeSet<String>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -78,8 +82,15 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Decides what a test needs. `gone` are children deleted since the last look.
-pub fn plan(bundle: &Bundle, test: &Test, gone: &[Value], now: Timestamp) -> Plan {
+/// Decides what a test needs. `gone` are children deleted since the last look, `warned` the signals that were warned
+/// of at the last look.
+pub fn plan(
+    bundle: &Bundle,
+    test: &Test,
+    gone: &[Value],
+    warned: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
         test: test.object.clone(),
@@ -103,16 +114,16 @@ pub fn plan(bundle: &Bundle, test: &Test, gone: &[Value], now: Timestamp) -> Pla
         if !waits {
             plan.step = Step::Start;
         } else {
-            conclude(&mut plan, bundle, test, now);
+            conclude(&mut plan, bundle, test, warned, now);
         }
         return plan;
     }
     let missing = test.missing();
-    let terminal = conclude(&mut plan, bundle, test, now);
+    let terminal = conclude(&mut plan, bundle, test, warned, now);
     if !terminal {
         for child in gone {
             plan.events
-                .extend(about_child(bundle, Occasion::Deleted, child));
+                .extend(notice::about_child(bundle, Occasion::Deleted, child));
         }
         if !missing.is_empty() && !waits {
             plan.step = Step::Recreate(missing);
@@ -130,13 +141,23 @@ fn has_ended(bundle: &Bundle, test: &Value, generation: i64) -> bool {
 }
 
 /// Adds what the rules conclude; says whether the test has ended.
-fn conclude(plan: &mut Plan, bundle: &Bundle, test: &Test, now: Timestamp) -> bool {
+fn conclude(
+    plan: &mut Plan,
+    bundle: &Bundle,
+    test: &Test,
+    warned: &BTreeSet<String>,
+    now: Timestamp,
+) -> bool {
     let verdict = evaluate(bundle, test, now);
     plan.next = [plan.next, verdict.next].into_iter().flatten().min();
     plan.urgent = verdict.status.get("phase") != test.object.pointer("/status/phase");
     plan.events.extend(verdict.events);
-    plan.events
-        .extend(verdict.warnings.into_iter().map(|(_, notice)| notice));
+    for (id, notice) in verdict.warnings {
+        if !warned.contains(&id) {
+            plan.events.push(notice);
+        }
+        plan.warned.insert(id);
+    }
     plan.status = verdict.changed.then_some(verdict.status);
     verdict.terminal
 }
@@ -230,8 +251,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     };
     let revision = revision::create(&context.client, test, proposed).await?;
     for message in warnings {
-        let scope = Root("warning", json!({"message": message}), test);
-        for notice in notices(&context.bundle, Occasion::Warning, &scope) {
+        for notice in notice::about_warning(&context.bundle, test, &message) {
             events::send(&context.client, test, &notice).await;
         }
     }
@@ -292,7 +312,8 @@ async fn make(
         match written {
             Ok(applied) => {
                 if exists.is_none() {
-                    for notice in about_child(&context.bundle, Occasion::Created, &applied) {
+                    for notice in notice::about_child(&context.bundle, Occasion::Created, &applied)
+                    {
                         events::send(&context.client, test, &notice).await;
                     }
                 }
@@ -343,32 +364,6 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
     match render(bundle, &typed.to_value()) {
         Ok(rendered) => Ok((rendered.children, rendered.warnings)),
         Err(problem) => Err(vec![problem.one_line()]),
-    }
-}
-
-fn about_child(bundle: &Bundle, on: Occasion, child: &Value) -> Vec<Notice> {
-    let facts = json!({
-        "kind": text(child, "/kind"),
-        "name": text(child, "/metadata/name"),
-        "uid": text(child, "/metadata/uid"),
-    });
-    notices(bundle, on, &Root("child", facts, &Value::Null))
-}
-
-fn notices(bundle: &Bundle, on: Occasion, scope: &dyn Scope) -> Vec<Notice> {
-    let rules = bundle.rules.notices.iter().filter(|n| n.on == on);
-    rules.map(|n| n.event.notice(scope)).collect()
-}
-
-struct Root<'a>(&'static str, Value, &'a Value);
-
-impl Scope for Root<'_> {
-    fn root(&self, name: &str) -> Option<&Value> {
-        match name {
-            "test" => Some(self.2),
-            name if name == self.0 => Some(&self.1),
-            _ => None,
-        }
     }
 }
 

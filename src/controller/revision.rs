@@ -1,34 +1,13 @@
-//! What a test was started with: its spec, the bundle's digest and its rendered
-//! children, kept in one ControllerRevision owned by the test and written
+//! What a test was started with, kept in one ControllerRevision owned by the test and written
 //! before the first child. Whatever happens later, a test is what this says.
 
 use super::MANAGER;
-use crate::engine::index::Run;
-use crate::engine::render::{Child, MANAGED_BY, owner_reference, text};
+use crate::engine::render::{MANAGED_BY, owner_reference, text};
+use crate::engine::run::Revision;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Client;
 use kube::api::{Api, PostParams};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// The data of the ControllerRevision.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Revision {
-    pub spec: Value,
-    pub bundle: String,
-    pub children: Vec<Child>,
-}
-
-impl Revision {
-    pub fn run(&self) -> Run {
-        Run {
-            bundle: Some(self.bundle.clone()),
-            children: self.children.iter().map(|c| c.stem.clone()).collect(),
-            spec: Some(self.spec.clone()),
-            ..Run::default()
-        }
-    }
-}
 
 /// One for each test, not for each name: a test that is deleted and made again
 /// starts anew while the old one is still being cleaned up.

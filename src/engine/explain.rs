@@ -4,10 +4,12 @@
 use super::index::{Span, Test};
 use super::path::Scope;
 use super::rule::{Case, Condition, Signal, Transition};
+use super::verdict::Verdict;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What came of asking one rule.
@@ -33,9 +35,22 @@ pub struct Trace {
     pub at: Timestamp,
     pub bundle: String,
     pub signals: Vec<SignalLine>,
-    pub phase: Vec<Line>,
-    pub conditions: Vec<(String, Vec<Line>)>,
+    pub phase: Asked,
+    pub conditions: BTreeMap<String, Asked>,
     pub next: Option<Timestamp>,
+    /// So many of the signals count now; they come first.
+    #[serde(skip)]
+    counting: usize,
+}
+
+/// The rules for the phase or for one condition, in the order in which they are asked.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Asked {
+    /// The value that holds.
+    pub value: String,
+    /// The test has ended and the value stays; the rules were asked again, from the start, about what is still there.
+    pub kept: bool,
+    pub rules: Vec<Line>,
 }
 
 /// One rule that was asked.
@@ -67,9 +82,10 @@ impl Trace {
             at,
             bundle: bundle.digest().to_string(),
             signals: Vec::new(),
-            phase: Vec::new(),
-            conditions: Vec::new(),
+            phase: Asked::default(),
+            conditions: BTreeMap::new(),
             next: None,
+            counting: 0,
         };
         for (pod, hit) in test.hits() {
             let Some(signal) = bundle.rules.signals.get(hit.rule) else {
@@ -110,12 +126,13 @@ impl Trace {
             span.reason.clone(),
             span.message.clone(),
         );
-        self.signals.insert(0, line);
+        self.signals.insert(self.counting, line);
+        self.counting += 1;
     }
 
     pub(crate) fn transition(&mut self, transition: &Transition, outcome: &Outcome) {
         let origin = &transition.guard.origin;
-        self.phase.push(Line {
+        self.phase.rules.push(Line {
             id: origin.id.clone(),
             place: format!("{}:{}", origin.file, origin.line),
             outcome: outcome.clone(),
@@ -142,38 +159,48 @@ impl Trace {
             outcome: outcome.clone(),
             says,
         };
-        self.lines(&condition.kind).push(line);
+        let asked = self.conditions.entry(condition.kind.clone()).or_default();
+        asked.rules.push(line);
     }
 
-    pub(crate) fn kept(&mut self, kind: &str, stored: Option<&Value>, phase: &str) {
-        let field = |name| super::render::text(stored.unwrap_or(&Value::Null), name).to_string();
-        let says = match stored {
-            Some(_) => format!(
+    /// Takes the rules that were asked again for a test that has ended.
+    pub(crate) fn asked_again(&mut self, again: Trace) {
+        self.phase.kept = true;
+        self.phase.rules = again.phase.rules;
+        for (kind, asked) in again.conditions {
+            let ours = self.conditions.entry(kind).or_default();
+            if ours.rules.is_empty() {
+                ours.kept = true;
+                ours.rules = asked.rules;
+            }
+        }
+    }
+
+    /// Notes what came of it all.
+    pub(crate) fn conclude(&mut self, verdict: &Verdict) {
+        let status = |pointer: &str| verdict.status.get(pointer);
+        self.phase.value = status("phase")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_string();
+        for condition in status("conditions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let field = |pointer| super::render::text(condition, pointer);
+            let asked = self
+                .conditions
+                .entry(field("/type").to_string())
+                .or_default();
+            asked.value = format!(
                 "{} {}: {}",
                 field("/status"),
                 field("/reason"),
                 field("/message")
-            ),
-            None => "absent".to_string(),
-        };
-        let line = Line {
-            id: format!("kept since the phase is {phase}"),
-            place: "status".into(),
-            outcome: Outcome::Holds,
-            says,
-        };
-        self.lines(kind).push(line);
-    }
-
-    fn lines(&mut self, kind: &str) -> &mut Vec<Line> {
-        let at = match self.conditions.iter().position(|(k, _)| k == kind) {
-            Some(at) => at,
-            None => {
-                self.conditions.push((kind.to_string(), Vec::new()));
-                self.conditions.len() - 1
-            }
-        };
-        &mut self.conditions[at].1
+            );
+        }
+        self.next = verdict.next;
     }
 }
 
@@ -231,14 +258,9 @@ impl fmt::Display for Trace {
             )?;
             writeln!(f, "      {}  [{}]", s.message, s.place)?;
         }
-        writeln!(f, "\nPhase")?;
-        if self.phase.is_empty() {
-            writeln!(f, "  terminal: a test never leaves it")?;
-        }
-        lines(f, &self.phase)?;
-        for (kind, cases) in &self.conditions {
-            writeln!(f, "\n{kind}")?;
-            lines(f, cases)?;
+        asked(f, "Phase", &self.phase)?;
+        for (kind, condition) in &self.conditions {
+            asked(f, kind, condition)?;
         }
         match self.next {
             Some(next) => writeln!(f, "\nLooks again at {next}, or when something changes"),
@@ -247,17 +269,29 @@ impl fmt::Display for Trace {
     }
 }
 
-fn lines(f: &mut fmt::Formatter<'_>, all: &[Line]) -> fmt::Result {
-    for line in all {
-        let mark = if line.outcome == Outcome::Holds {
-            "*"
-        } else {
-            " "
+fn asked(f: &mut fmt::Formatter<'_>, what: &str, asked: &Asked) -> fmt::Result {
+    let value = if asked.value.is_empty() {
+        "absent"
+    } else {
+        &asked.value
+    };
+    writeln!(f, "\n{what}: {value}")?;
+    if asked.kept {
+        writeln!(
+            f,
+            "  It stays, as the test has ended. The rules asked again, from the start, about what is still there:"
+        )?;
+    }
+    for line in &asked.rules {
+        let mark = match line.outcome {
+            Outcome::Holds => "*",
+            _ => " ",
         };
-        writeln!(f, "{mark} {} ({}): {}", line.id, line.outcome, line.says)?;
-        if line.outcome == Outcome::Holds {
-            writeln!(f, "      [{}]", line.place)?;
-        }
+        writeln!(
+            f,
+            "{mark} {} ({}): {}  [{}]",
+            line.id, line.outcome, line.says, line.place
+        )?;
     }
     Ok(())
 }

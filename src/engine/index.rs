@@ -6,6 +6,7 @@
 use super::drift::changed_fields;
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
+use super::run::Run;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -69,7 +70,7 @@ pub struct Index {
 }
 
 /// What is known of one test.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Test {
     /// The object as stored, without managed fields.
     pub object: Value,
@@ -93,36 +94,6 @@ pub(crate) struct Span {
     pub reason: String,
     pub message: String,
     pub role: String,
-}
-
-/// What the operator did for a test and what came of it.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Run {
-    /// The digest of the bundle that the test was started with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<String>,
-    /// The stems of the children that the test was started with.
-    pub children: Vec<String>,
-    /// Stems of children that should be there and are not.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<String>,
-    /// Children that could not be made: `child`, `kind`, `name`, `message`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<Value>,
-    /// Paths of the spec that differ from what the test was started with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub drift: Vec<String>,
-    /// Templates and rules that fail for this test.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<String>,
-    /// The spec that the test was started with.
-    #[serde(skip)]
-    pub spec: Option<Value>,
-    /// After a failure: when to try again, unless the test's generation is
-    /// another than this by then.
-    #[serde(skip)]
-    pub retry: Option<(Timestamp, i64)>,
 }
 
 impl Index {

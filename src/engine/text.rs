@@ -59,12 +59,18 @@ impl Text {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Value(path) => {
+                    let mut said: Vec<&Value> = Vec::new();
                     let nodes = path.select(scope);
-                    for (n, value) in nodes.iter().flat_map(|n| n.iter()).enumerate() {
-                        if n > 0 {
+                    for value in nodes.iter().flat_map(|n| n.iter()) {
+                        // Several conditions often say the same.
+                        if said.contains(&value) {
+                            continue;
+                        }
+                        if !said.is_empty() {
                             out.push_str(", ");
                         }
                         print(&mut out, value);
+                        said.push(value);
                     }
                 }
             }

@@ -4,9 +4,10 @@
 use super::explain::{Outcome, Trace};
 use super::index::Test;
 use super::matcher::time;
+use super::notice::Notice;
 use super::path::Scope;
 use super::render::text;
-use super::rule::{Case, Condition, ConditionStatus, Event, EventType, Guard, Severity, Source};
+use super::rule::{Case, Condition, ConditionStatus, EventType, Guard, Severity, Source};
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
@@ -30,25 +31,6 @@ pub struct Verdict {
     pub errors: Vec<String>,
 }
 
-/// An event to send, about the test.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Notice {
-    #[serde(rename = "type")]
-    pub kind: EventType,
-    pub reason: String,
-    pub message: String,
-}
-
-impl Event {
-    pub fn notice(&self, scope: &dyn Scope) -> Notice {
-        Notice {
-            kind: self.kind,
-            reason: self.reason.render(scope),
-            message: self.message.render(scope),
-        }
-    }
-}
-
 /// Evaluates all rules for one test.
 pub fn evaluate(bundle: &Bundle, test: &Test, now: Timestamp) -> Verdict {
     conclude(bundle, test, now, None)
@@ -58,7 +40,17 @@ pub fn evaluate(bundle: &Bundle, test: &Test, now: Timestamp) -> Verdict {
 pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace) {
     let mut trace = Trace::new(bundle, test, now);
     let verdict = conclude(bundle, test, now, Some(&mut trace));
-    trace.next = verdict.next;
+    let ended = text(&test.object, "/status/phase");
+    if bundle.rules.phase.is_terminal(ended) {
+        let mut afresh = test.clone();
+        if let Some(object) = afresh.object.as_object_mut() {
+            object.remove("status");
+        }
+        let mut again = Trace::new(bundle, test, now);
+        conclude(bundle, &afresh, now, Some(&mut again));
+        trace.asked_again(again);
+    }
+    trace.conclude(&verdict);
     (verdict, trace)
 }
 
@@ -139,7 +131,7 @@ impl<'a> Evaluation<'a> {
     fn new(
         bundle: &'a Bundle,
         test: &'a Test,
-        run: &super::index::Run,
+        run: &super::run::Run,
         now: Timestamp,
     ) -> Evaluation<'a> {
         let stored = test.object.get("status").unwrap_or(&NO_STATUS);
@@ -189,9 +181,6 @@ impl<'a> Evaluation<'a> {
         for condition in &self.bundle.rules.conditions {
             let stored = self.stored_condition(&condition.kind);
             if was_terminal && condition.kept {
-                if let Some(trace) = trace.as_deref_mut() {
-                    trace.kept(&condition.kind, stored, self.phase());
-                }
                 conditions.extend(stored.cloned());
                 continue;
             }

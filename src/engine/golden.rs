@@ -1,0 +1,122 @@
+//! Golden cases: an input and the reviewed output for it. A case is a directory, given here as files in memory:
+//!
+//! - `test.yaml`, a LocustTest, with `children.yaml`, what it renders to; or
+//! - `timeline.yaml`, a [`Timeline`], with `verdicts.yaml`, what the rules conclude over time;
+//! - `environment.yaml`, optional: the operator's environment variables.
+
+use super::render::{self, BUNDLE_ANNOTATION};
+use super::replay::{Timeline, replay};
+use crate::api::v2::LocustTest;
+use crate::bundle::problem::Problem;
+use crate::bundle::{Bundle, Files, yaml};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const TEST: &str = "test.yaml";
+const CHILDREN: &str = "children.yaml";
+const TIMELINE: &str = "timeline.yaml";
+const VERDICTS: &str = "verdicts.yaml";
+const ENVIRONMENT: &str = "environment.yaml";
+
+/// One directory of cases.
+#[derive(Debug)]
+pub struct Case {
+    /// The directory, for messages.
+    pub name: String,
+    /// By name within the directory.
+    pub files: Files,
+}
+
+/// What a case gives now.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The file that holds the reviewed output.
+    pub file: &'static str,
+    pub text: String,
+}
+
+impl Case {
+    /// Runs the case against the bundle of `layer`.
+    pub fn run(&self, layer: &Files) -> Result<Outcome, Vec<Problem>> {
+        let strange = self
+            .files
+            .keys()
+            .find(|f| ![TEST, CHILDREN, TIMELINE, VERDICTS, ENVIRONMENT].contains(&f.as_str()));
+        if let Some(file) = strange {
+            let help = format!(
+                "a case has {TEST} and {CHILDREN}, or {TIMELINE} and {VERDICTS}, and may have {ENVIRONMENT}"
+            );
+            return Err(vec![
+                Problem::new(&self.path(file), "not a file of a golden case").help(help),
+            ]);
+        }
+        let bundle = Arc::new(self.bundle(layer)?);
+        match (self.files.get(TEST), self.files.get(TIMELINE)) {
+            (Some(test), None) => self.children(&bundle, test),
+            (None, Some(timeline)) => self.verdicts(&bundle, timeline),
+            _ => Err(vec![Problem::new(
+                &self.name,
+                format!("a case has either {TEST} or {TIMELINE}"),
+            )]),
+        }
+    }
+
+    fn bundle(&self, layer: &Files) -> Result<Bundle, Vec<Problem>> {
+        let settings: BTreeMap<String, String> = match self.files.get(ENVIRONMENT) {
+            Some(text) => yaml::from_str(&self.path(ENVIRONMENT), text).map_err(|p| vec![*p])?,
+            None => BTreeMap::new(),
+        };
+        Bundle::load(layer, &settings).map(|(bundle, _)| bundle)
+    }
+
+    fn children(&self, bundle: &Bundle, source: &str) -> Result<Outcome, Vec<Problem>> {
+        let path = self.path(TEST);
+        let test: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
+        let test = LocustTest::parse_strict(test).map_err(|mistakes| {
+            let problems = mistakes.iter().map(|m| Problem::new(&path, m.to_string()));
+            problems.collect::<Vec<_>>()
+        })?;
+        let rendered = render::render(bundle, &test.to_value()).map_err(|p| vec![*p])?;
+        let mut text = String::new();
+        for warning in &rendered.warnings {
+            text.push_str(&format!("# warning: {}\n", super::text::escape(warning)));
+        }
+        for (n, mut child) in rendered.children.into_iter().enumerate() {
+            forget_digest(&mut child.object);
+            if n > 0 {
+                text.push_str("---\n");
+            }
+            text.push_str(&yaml::to_string(&child.object).map_err(|p| vec![*p])?);
+        }
+        let file = CHILDREN;
+        Ok(Outcome { file, text })
+    }
+
+    fn verdicts(&self, bundle: &Arc<Bundle>, source: &str) -> Result<Outcome, Vec<Problem>> {
+        let path = self.path(TIMELINE);
+        let timeline: Timeline = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
+        let entries = replay(bundle, &timeline).map_err(|e| vec![Problem::new(&path, e)])?;
+        let text = yaml::to_string(&entries).map_err(|p| vec![*p])?;
+        let file = VERDICTS;
+        Ok(Outcome { file, text })
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("{}/{file}", self.name)
+    }
+}
+
+/// The digest changes with every comment in the bundle; it says nothing to a reviewer.
+fn forget_digest(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+    {
+        annotations.remove(BUNDLE_ANNOTATION);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+}

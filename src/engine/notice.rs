@@ -1,0 +1,61 @@
+//! Events for a person to read, made by rules: those of `rules/events.yaml` here, those of phases and conditions in
+//! [`super::verdict`].
+
+use super::path::Scope;
+use super::render::text;
+use super::rule::{Event, EventType, Occasion};
+use crate::bundle::Bundle;
+use serde_json::{Value, json};
+
+/// An event to send, about the test.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Notice {
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Event {
+    pub fn notice(&self, scope: &dyn Scope) -> Notice {
+        Notice {
+            kind: self.kind,
+            reason: self.reason.render(scope),
+            message: self.message.render(scope),
+        }
+    }
+}
+
+/// What to say when a child was made or is gone.
+pub fn about_child(bundle: &Bundle, on: Occasion, child: &Value) -> Vec<Notice> {
+    let facts = json!({
+        "kind": text(child, "/kind"),
+        "name": text(child, "/metadata/name"),
+        "uid": text(child, "/metadata/uid"),
+    });
+    notices(bundle, on, &Root("child", facts, &Value::Null))
+}
+
+/// What to say when a template has a warning about the test.
+pub fn about_warning(bundle: &Bundle, test: &Value, message: &str) -> Vec<Notice> {
+    let warning = Root("warning", json!({"message": message}), test);
+    notices(bundle, Occasion::Warning, &warning)
+}
+
+fn notices(bundle: &Bundle, on: Occasion, scope: &dyn Scope) -> Vec<Notice> {
+    let rules = bundle.rules.notices.iter().filter(|n| n.on == on);
+    rules.map(|n| n.event.notice(scope)).collect()
+}
+
+/// One root with its facts, and the test.
+struct Root<'a>(&'static str, Value, &'a Value);
+
+impl Scope for Root<'_> {
+    fn root(&self, name: &str) -> Option<&Value> {
+        match name {
+            "test" => Some(self.2),
+            name if name == self.0 => Some(&self.1),
+            _ => None,
+        }
+    }
+}

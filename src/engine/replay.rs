@@ -1,0 +1,396 @@
+//! Timelines: what a cluster held over time, played to the rules as the controller would see it, with what they
+//! concluded at each step and each timer between the steps.
+
+use super::explain::Trace;
+use super::index::{Index, Key};
+use super::notice::{self, Notice};
+use super::render::{Child, owner_reference, render, text};
+use super::rule::Occasion;
+use super::run::Revision;
+use super::verdict::{evaluate, explain};
+use crate::api::v2::LocustTest;
+use crate::bundle::Bundle;
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A test and what happens to it. Everything is a JSON merge patch (RFC 7386) onto what was there before.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeline {
+    /// The LocustTest as it was created, at `0s`.
+    test: Value,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// Time since the test was created: `0s`, `90s`, `2m5s`. Never before that of the step above.
+    at: SignedDuration,
+    /// A change of the test.
+    #[serde(default)]
+    test: Value,
+    /// Changes of children by the name of their template; `null` is a deletion.
+    #[serde(default)]
+    children: BTreeMap<String, Value>,
+    /// Changes of pods by name; `null` is a deletion. A pod that is new names in `of` the child that made it, and
+    /// has the labels and the spec of that child's pod template.
+    #[serde(default)]
+    pods: BTreeMap<String, Value>,
+}
+
+/// What changed in the status at one time, and what was said.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    pub at: String,
+    /// Fields of the status by name and conditions by type, those that changed; `null` is one that went away.
+    #[serde(flatten)]
+    pub changes: Map<String, Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// When the rules are asked again though nothing happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks_again_at: Option<String>,
+}
+
+/// What a digest is called here: that of a bundle changes with every comment in it.
+const DIGEST: &str = "digest of the bundle";
+
+/// More writes than this at one time mean that the rules never come to rest.
+const MAX_WRITES: usize = 10;
+
+/// When timelines begin: 2026-01-01T00:00:00Z.
+const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+/// Plays the whole timeline.
+pub fn replay(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Entry>, String> {
+    let mut player = Player::start(bundle, timeline)?;
+    player.play(timeline)?;
+    Ok(player.entries)
+}
+
+/// Plays the whole timeline and explains its last state.
+pub fn explain_end(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Trace, String> {
+    let mut player = Player::start(bundle, timeline)?;
+    player.play(timeline)?;
+    let test = player.index.get(&player.key).ok_or("the test is gone")?;
+    let at = timeline.steps.last().map_or(SignedDuration::ZERO, |s| s.at);
+    Ok(explain(bundle, test, BEGINNING + at).1)
+}
+
+struct Player<'a> {
+    bundle: &'a Arc<Bundle>,
+    index: Index,
+    key: Key,
+    test: Value,
+    /// As they are now, by stem.
+    children: BTreeMap<String, Value>,
+    pods: BTreeMap<String, Value>,
+    started: Revision,
+    version: u64,
+    next: Option<Timestamp>,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Player<'a> {
+    fn start(bundle: &'a Arc<Bundle>, timeline: &Timeline) -> Result<Player<'a>, String> {
+        let test = LocustTest::parse_strict(timeline.test.clone()).map_err(|mistakes| {
+            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            format!("in `test`: {}", mistakes.join("; "))
+        })?;
+        let mut test = test.to_value();
+        merge(
+            &mut test["metadata"],
+            &json!({
+                "namespace": "default",
+                "uid": "test",
+                "generation": 1,
+                "creationTimestamp": BEGINNING.to_string(),
+            }),
+        );
+        let rendered = render(bundle, &test).map_err(|problem| problem.to_string())?;
+        let started = Revision {
+            spec: test["spec"].clone(),
+            bundle: DIGEST.to_string(),
+            children: rendered.children,
+        };
+        let key = Key::of(&test);
+        let mut player = Player {
+            bundle,
+            index: Index::new(Arc::clone(bundle)),
+            key,
+            test,
+            children: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            started,
+            version: 0,
+            next: None,
+            entries: Vec::new(),
+        };
+        player.store();
+        let warnings = rendered.warnings.iter();
+        let mut events: Vec<Notice> = warnings
+            .flat_map(|w| notice::about_warning(bundle, &player.test, w))
+            .collect();
+        for child in player.started.children.clone() {
+            events.extend(player.make(&child, SignedDuration::ZERO));
+        }
+        player.index.set_run(&player.key, player.started.run());
+        player.look(SignedDuration::ZERO, events)?;
+        Ok(player)
+    }
+
+    fn play(&mut self, timeline: &Timeline) -> Result<(), String> {
+        let mut now = SignedDuration::ZERO;
+        for step in &timeline.steps {
+            if step.at < now {
+                return Err(format!(
+                    "the step at {} comes after one at {}",
+                    written(step.at),
+                    written(now)
+                ));
+            }
+            while let Some(timer) = self.next.map(since_beginning).filter(|t| *t < step.at) {
+                self.look(timer, Vec::new())?;
+            }
+            now = step.at;
+            let events = self.apply(step)?;
+            self.look(now, events)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a child as the API server answers when it is applied.
+    fn make(&mut self, child: &Child, at: SignedDuration) -> Vec<Notice> {
+        let mut object = child.object.clone();
+        self.version += 1;
+        let stored = json!({
+            "uid": format!("{}-{}", child.stem, self.version),
+            "creationTimestamp": (BEGINNING + at).to_string(),
+            "resourceVersion": self.version.to_string(),
+        });
+        merge(&mut object["metadata"], &stored);
+        self.index.apply_child(&object, BEGINNING + at);
+        self.children.insert(child.stem.clone(), object.clone());
+        notice::about_child(self.bundle, Occasion::Created, &object)
+    }
+
+    fn apply(&mut self, step: &Step) -> Result<Vec<Notice>, String> {
+        if step.test.get("spec").is_some() {
+            let generation = self.test["metadata"]["generation"].as_i64().unwrap_or(0);
+            self.test["metadata"]["generation"] = (generation + 1).into();
+        }
+        if !step.test.is_null() {
+            merge(&mut self.test, &step.test);
+            self.store();
+        }
+        let mut events = Vec::new();
+        for (stem, patch) in &step.children {
+            events.extend(self.change_child(stem, patch, step.at)?);
+        }
+        for (name, patch) in &step.pods {
+            self.change_pod(name, patch, step.at)?;
+        }
+        Ok(events)
+    }
+
+    fn change_child(
+        &mut self,
+        stem: &str,
+        patch: &Value,
+        at: SignedDuration,
+    ) -> Result<Vec<Notice>, String> {
+        let known: Vec<&str> = self.children.keys().map(String::as_str).collect();
+        let unknown = || format!("there is no child `{stem}`; there are {}", known.join(", "));
+        let mut object = self.children.get(stem).cloned().ok_or_else(unknown)?;
+        if patch.is_null() {
+            self.children.remove(stem);
+            self.index.delete_child(&object);
+            return Ok(notice::about_child(self.bundle, Occasion::Deleted, &object));
+        }
+        self.version += 1;
+        merge(&mut object, patch);
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.index.apply_child(&object, BEGINNING + at);
+        self.children.insert(stem.to_string(), object);
+        Ok(Vec::new())
+    }
+
+    fn change_pod(&mut self, name: &str, patch: &Value, at: SignedDuration) -> Result<(), String> {
+        if patch.is_null() {
+            let pod = self.pods.remove(name);
+            let pod = pod.ok_or_else(|| format!("there is no pod `{name}`"))?;
+            self.index.delete_pod(&pod);
+            return Ok(());
+        }
+        let mut patch = patch.clone();
+        let of = patch.as_object_mut().and_then(|p| p.remove("of"));
+        let mut pod = match (self.pods.get(name), of.as_ref().and_then(Value::as_str)) {
+            (Some(pod), None) => pod.clone(),
+            (None, Some(stem)) => self.new_pod(name, stem, at)?,
+            (Some(_), Some(_)) => {
+                return Err(format!("there is a pod `{name}` already; leave out `of`"));
+            }
+            (None, None) => {
+                return Err(format!(
+                    "the pod `{name}` is new; say in `of` which child made it"
+                ));
+            }
+        };
+        merge(&mut pod, &patch);
+        self.index.apply_pod(pod.clone(), BEGINNING + at);
+        self.pods.insert(name.to_string(), pod);
+        Ok(())
+    }
+
+    fn new_pod(&self, name: &str, stem: &str, at: SignedDuration) -> Result<Value, String> {
+        let child = self.children.get(stem);
+        let child =
+            child.ok_or_else(|| format!("the pod `{name}` is of `{stem}`, which is not there"))?;
+        let template = child.pointer("/spec/template");
+        let mut pod = template.cloned().unwrap_or_else(|| json!({"metadata": {}}));
+        let own = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": self.key.namespace,
+                "uid": name,
+                "creationTimestamp": (BEGINNING + at).to_string(),
+                "ownerReferences": [owner_reference(child)],
+            },
+        });
+        merge(&mut pod, &own);
+        Ok(pod)
+    }
+
+    /// Asks the rules, stores what they conclude and makes again what is missing, until nothing changes.
+    fn look(&mut self, at: SignedDuration, events: Vec<Notice>) -> Result<(), String> {
+        let mut events: Vec<String> = events.iter().map(line).collect();
+        let before = self.test["status"].clone();
+        for _ in 0..MAX_WRITES {
+            let test = self.index.get(&self.key).ok_or("the test is gone")?;
+            let verdict = evaluate(self.bundle, test, BEGINNING + at);
+            let missing = if verdict.terminal {
+                Vec::new()
+            } else {
+                test.missing()
+            };
+            self.next = verdict.next;
+            if !verdict.changed && missing.is_empty() {
+                self.entries.push(Entry {
+                    at: written(at),
+                    changes: changes(&before, &self.test["status"]),
+                    events,
+                    looks_again_at: self.next.map(|t| written(since_beginning(t))),
+                });
+                return Ok(());
+            }
+            events.extend(verdict.events.iter().map(line));
+            if verdict.changed {
+                self.test["status"] = Value::Object(verdict.status);
+                self.store();
+            }
+            let started = self.started.children.clone();
+            for child in started.iter().filter(|c| missing.contains(&c.stem)) {
+                events.extend(self.make(child, at).iter().map(line));
+            }
+        }
+        Err(format!(
+            "the rules do not come to rest at {}: each verdict changes the next",
+            written(at)
+        ))
+    }
+
+    fn store(&mut self) {
+        self.version += 1;
+        self.test["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.index.apply_test(self.test.clone());
+    }
+}
+
+fn since_beginning(time: Timestamp) -> SignedDuration {
+    time.duration_since(BEGINNING)
+}
+
+/// As Kubernetes writes durations: `2m5s`.
+fn written(duration: SignedDuration) -> String {
+    let printer = SpanPrinter::new().spacing(Spacing::None);
+    printer.duration_to_string(&duration)
+}
+
+fn line(notice: &Notice) -> String {
+    format!("{:?} {}: {}", notice.kind, notice.reason, notice.message)
+}
+
+/// What of two statuses differs, with conditions in one line each.
+fn changes(before: &Value, after: &Value) -> Map<String, Value> {
+    let (before, after) = (flat(before), flat(after));
+    let mut changes = Map::new();
+    for (name, value) in &after {
+        if before.get(name) != Some(value) {
+            changes.insert(name.clone(), value.clone());
+        }
+    }
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        changes.insert(name.clone(), Value::Null);
+    }
+    changes
+}
+
+fn flat(status: &Value) -> Map<String, Value> {
+    let mut flat = Map::new();
+    for (name, value) in status.as_object().into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("conditions", Value::Array(conditions)) => {
+                for c in conditions {
+                    let line = format!(
+                        "{} {}: {}",
+                        text(c, "/status"),
+                        text(c, "/reason"),
+                        text(c, "/message")
+                    );
+                    flat.insert(text(c, "/type").to_string(), line.into());
+                }
+            }
+            _ => {
+                flat.insert(name.clone(), relative(value));
+            }
+        }
+    }
+    flat
+}
+
+/// Times as what they are in a timeline: since its beginning.
+fn relative(value: &Value) -> Value {
+    match value.as_str().and_then(|t| t.parse::<Timestamp>().ok()) {
+        Some(time) => written(since_beginning(time)).into(),
+        None => value.clone(),
+    }
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    if let Some(target) = target.as_object_mut() {
+        for (name, value) in patch {
+            match value {
+                Value::Null => {
+                    target.remove(name);
+                }
+                value => merge(target.entry(name).or_insert(Value::Null), value),
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The run of a test: what it was started with, and what the operator did for it since.
+
+use super::render::Child;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What the operator did for a test and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The digest of the bundle that the test was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// The stems of the children that the test was started with.
+    pub children: Vec<String>,
+    /// Stems of children that should be there and are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Children that could not be made: `child`, `kind`, `name`, `message`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Value>,
+    /// Paths of the spec that differ from what the test was started with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
+    /// Templates and rules that fail for this test.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// The spec that the test was started with.
+    #[serde(skip)]
+    pub spec: Option<Value>,
+    /// After a failure: when to try again, unless the test's generation is
+    /// another than this by then.
+    #[serde(skip)]
+    pub retry: Option<(Timestamp, i64)>,
+}
+
+/// What a test was started with: the data of its ControllerRevision.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revision {
+    pub spec: Value,
+    /// The bundle's digest.
+    pub bundle: String,
+    pub children: Vec<Child>,
+}
+
+impl Revision {
+    /// The run of a test that was started with this and for which nothing was done yet.
+    pub fn run(&self) -> Run {
+        Run {
+            bundle: Some(self.bundle.clone()),
+            children: self.children.iter().map(|c| c.stem.clone()).collect(),
+            spec: Some(self.spec.clone()),
+            ..Run::default()
+        }
+    }
+}
