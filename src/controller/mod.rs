@@ -210,14 +210,13 @@ impl Controller {
                 self.queue.add(&key, Instant::now() + wait);
                 continue;
             }
+            self.queue.work(&key).warned = std::mem::take(&mut plan.warned);
             if plan.is_empty() {
                 self.metrics.reconciled("success", Duration::ZERO);
                 self.queue.release(&key);
                 continue;
             }
-            let work = self.queue.work(&key);
-            work.gone.clear();
-            work.warned = std::mem::take(&mut plan.warned);
+            self.queue.work(&key).gone.clear();
             let context = Arc::clone(&self.context);
             self.tasks
                 .spawn(async move { reconcile::execute(&context, key, plan).await });
