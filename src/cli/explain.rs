@@ -77,7 +77,7 @@ fn of_state(
     arguments: &Arguments,
     documents: Vec<Value>,
 ) -> Result<Vec<Trace>, Failure> {
-    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let at = arguments.at.unwrap_or_else(now);
     let (index, mut keys) = state::load(bundle, documents, at);
     if let Some(wanted) = &arguments.test {
         keys.retain(|key| key.name == *wanted);
@@ -89,6 +89,12 @@ fn of_state(
     Ok(tests
         .map(|test| verdict::explain(bundle, test, at).1)
         .collect())
+}
+
+/// In whole seconds: more is noise to a reader.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn nothing(file: &Path, wanted: Option<&str>) -> Failure {

@@ -1,11 +1,12 @@
 //! Kubernetes events about tests. An event's name is made from what it says, so
-//! that one occurrence is one event, whoever sends it how often.
+//! that one occurrence is one event, whoever sends it how often. They are of the
+//! core group: `kubectl describe` sorts by a time that only those may set.
 
 use super::MANAGER;
 use crate::engine::notice::Notice;
 use crate::engine::render::text;
 use jiff::Timestamp;
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
@@ -24,18 +25,21 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
         note.truncate(end);
         note.push('…');
     }
+    let now = format!("{:.0}", Timestamp::now());
     let event = json!({
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": format!("{name}.{}", fingerprint(test, notice))},
-        "eventTime": format!("{:.6}", Timestamp::now()),
+        "metadata": {"name": event_name(test, notice)},
         "type": notice.kind,
         "reason": notice.reason,
-        "action": notice.reason,
-        "note": note,
-        "reportingController": MANAGER,
+        "message": note,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "source": {"component": MANAGER},
+        "reportingComponent": MANAGER,
         "reportingInstance": MANAGER,
-        "regarding": {
+        "involvedObject": {
             "apiVersion": text(test, "/apiVersion"),
             "kind": text(test, "/kind"),
             "namespace": namespace,
@@ -58,17 +62,25 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     }
 }
 
-/// The same for the same occurrence: the test as it was, and what is said.
-fn fingerprint(test: &Value, notice: &Notice) -> String {
+/// The same for the same occurrence: the test as it was, and what is said. `kubectl get events` sorts by name, so
+/// what changes with time comes first.
+fn event_name(test: &Value, notice: &Notice) -> String {
+    let version = text(test, "/metadata/resourceVersion");
     let mut hash = Sha256::new();
     for part in [
         text(test, "/metadata/uid"),
-        text(test, "/metadata/resourceVersion"),
+        version,
         &notice.reason,
         &notice.message,
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    format!("{:x}", hash.finalize())[..16].to_string()
+    let version: u64 = version.parse().unwrap_or_default();
+    let hash = format!("{:x}", hash.finalize());
+    format!(
+        "{}.{version:012x}{}",
+        text(test, "/metadata/name"),
+        &hash[..8]
+    )
 }
