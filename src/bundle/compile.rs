@@ -234,7 +234,9 @@ impl Compiler<'_> {
                 })
             })
             .collect();
+        let when = w.when.map(|when| self.clause(&w.kind, when, VERDICT_ROOTS));
         Some(Condition {
+            when: flip(when)?,
             kind: w.kind.value,
             kept: w.kept,
             cases,

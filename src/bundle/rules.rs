@@ -139,6 +139,8 @@ pub struct Condition {
     /// Keeps its last value once the phase is terminal: it then says how the test ended.
     #[serde(rename = "final", default)]
     pub kept: bool,
+    /// Otherwise the stored condition stays.
+    pub when: Option<Clause>,
     pub cases: Vec<Case>,
 }
 

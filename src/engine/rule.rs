@@ -86,6 +86,7 @@ pub struct Event {
 pub struct Condition {
     pub kind: String,
     pub kept: bool,
+    pub when: Option<Clause>,
     pub cases: Vec<Case>,
 }
 

@@ -1,6 +1,7 @@
 //! The verdict: what the rules conclude about a test from its stored status,
 //! the facts and the time, and when to look again.
 
+use super::clause::Clause;
 use super::explain::{Outcome, Trace};
 use super::index::Test;
 use super::matcher::time;
@@ -180,7 +181,9 @@ impl<'a> Evaluation<'a> {
         let mut conditions = Vec::new();
         for condition in &self.bundle.rules.conditions {
             let stored = self.stored_condition(&condition.kind);
-            if was_terminal && condition.kept {
+            let kept =
+                was_terminal && condition.kept || !self.holds(&condition.when, &condition.kind);
+            if kept && (was_terminal || stored.is_some()) {
                 conditions.extend(stored.cloned());
                 continue;
             }
@@ -344,16 +347,7 @@ impl<'a> Evaluation<'a> {
         if field.once && stored.is_some() {
             return stored.cloned();
         }
-        let wanted = match &field.when {
-            None => true,
-            Some(when) => match when.holds(&self.scope) {
-                Ok(holds) => holds == Some(true),
-                Err(message) => {
-                    self.errors.push(format!("{}: {message}", field.origin));
-                    false
-                }
-            },
-        };
+        let wanted = self.holds(&field.when, &field.origin);
         let value = match &field.source {
             _ if !wanted => None,
             Source::Now => Some(self.now.to_string().into()),
@@ -361,6 +355,20 @@ impl<'a> Evaluation<'a> {
         };
         let kept = || if wanted { None } else { stored.cloned() };
         value.or_else(kept).or_else(|| field.default.clone())
+    }
+
+    /// Whether what a rule asks is true; an error is noted under its name.
+    fn holds(&mut self, when: &Option<Clause>, rule: &dyn std::fmt::Display) -> bool {
+        let holds = when
+            .as_ref()
+            .map_or(Ok(Some(true)), |when| when.holds(&self.scope));
+        match holds {
+            Ok(holds) => holds == Some(true),
+            Err(message) => {
+                self.errors.push(format!("{rule}: {message}"));
+                false
+            }
+        }
     }
 
     fn guard(&mut self, guard: &Guard) -> Outcome {
