@@ -9,3 +9,4 @@ mod contract_objects;
 mod contract_quoting;
 mod crd;
 mod support;
+mod words;
