@@ -1,43 +1,11 @@
 //! The CRD file is what the types say, and the types, the schema and the rules say the same.
 
-// The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use lotest::api::{FieldError, crd_yaml, schema, v2::LocustTest, validate};
 use serde_json::{Value, json};
 
+use crate::support::{base, file, merge, yaml};
+
 const CRD: &str = "crds/locusttests.locust.io.yaml";
-
-fn file(path: &str) -> String {
-    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
-fn yaml(path: &str) -> Value {
-    serde_saphyr::from_str(&file(path)).unwrap()
-}
-
-fn base() -> Value {
-    yaml("tests/specs.yaml")["base"].take()
-}
-
-/// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let target = target.as_object_mut().unwrap();
-    for (name, value) in patch {
-        if value.is_null() {
-            target.remove(name);
-        } else {
-            merge(target.entry(name).or_insert(Value::Null), value);
-        }
-    }
-}
 
 /// What the API server does with `default:` in a schema.
 fn fill_in(schema: &Value, value: &mut Value) {

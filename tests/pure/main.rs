@@ -1,0 +1,12 @@
+//! Tests of the pure core: no cluster, no clock. One binary, so that it links once.
+
+// The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contract_containers;
+mod contract_differs;
+mod contract_objects;
+mod contract_quoting;
+mod crd;
+mod support;
+mod words;
