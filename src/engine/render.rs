@@ -64,7 +64,12 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     };
     for template in bundle.children() {
         let (text, warnings) = run(bundle, template, &context)?;
-        rendered.warnings.extend(warnings);
+        for warning in warnings {
+            // Children share partials, and what these have to say.
+            if !rendered.warnings.contains(&warning) {
+                rendered.warnings.push(warning);
+            }
+        }
         let object: Value = yaml::from_str(&template.file, &text)
             .map_err(|problem| invalid_yaml(template, &text, &problem))?;
         if object.is_null() {
