@@ -51,9 +51,10 @@ impl Case {
                 Problem::new(&self.path(file), "not a file of a golden case").help(help),
             ]);
         }
-        let bundle = Arc::new(self.bundle(layer)?);
+        let (bundle, warnings) = self.bundle(layer)?;
+        let bundle = Arc::new(bundle);
         match (self.files.get(TEST), self.files.get(TIMELINE)) {
-            (Some(test), None) => self.children(&bundle, test),
+            (Some(test), None) => self.children(&bundle, warnings, test),
             (None, Some(timeline)) => self.verdicts(&bundle, timeline),
             _ => Err(vec![Problem::new(
                 &self.name,
@@ -62,15 +63,20 @@ impl Case {
         }
     }
 
-    fn bundle(&self, layer: &Files) -> Result<Bundle, Vec<Problem>> {
+    fn bundle(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
         let settings: BTreeMap<String, String> = match self.files.get(ENVIRONMENT) {
             Some(text) => yaml::from_str(&self.path(ENVIRONMENT), text).map_err(|p| vec![*p])?,
             None => BTreeMap::new(),
         };
-        Bundle::load(layer, &settings).map(|(bundle, _)| bundle)
+        Bundle::load(layer, &settings)
     }
 
-    fn children(&self, bundle: &Bundle, source: &str) -> Result<Outcome, Vec<Problem>> {
+    fn children(
+        &self,
+        bundle: &Bundle,
+        about_settings: Vec<String>,
+        source: &str,
+    ) -> Result<Outcome, Vec<Problem>> {
         let path = self.path(TEST);
         let test: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
         let test = LocustTest::parse_strict(test).map_err(|mistakes| {
@@ -79,7 +85,7 @@ impl Case {
         })?;
         let rendered = render::render(bundle, &test.to_value()).map_err(|p| vec![*p])?;
         let mut text = String::new();
-        for warning in &rendered.warnings {
+        for warning in about_settings.iter().chain(&rendered.warnings) {
             text.push_str(&format!("# warning: {}\n", super::text::escape(warning)));
         }
         for (n, mut child) in rendered.children.into_iter().enumerate() {
