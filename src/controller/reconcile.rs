@@ -7,7 +7,7 @@ use super::revision::{self, Revision};
 use super::{MANAGER, watch};
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Run, Test};
+use crate::engine::index::{Key, Run, Test, asked};
 use crate::engine::path::Scope;
 use crate::engine::render::{Child, render, text};
 use crate::engine::rule::Occasion;
@@ -93,7 +93,7 @@ pub fn plan(bundle: &Bundle, test: &Test, gone: &[Value], now: Timestamp) -> Pla
         return plan;
     }
     let waits = match plan.run.retry {
-        Some((until, tried)) if tried == generation && until > now => {
+        Some((until, tried)) if tried == asked(&test.object) && until > now => {
             plan.next = Some(until).filter(|u| *u < Timestamp::MAX);
             true
         }
@@ -209,7 +209,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         Ok(made) => made,
         Err(errors) => {
             // Another spec or another bundle may mend it; trying again does not.
-            let retry = Some((Timestamp::MAX, generation(test)));
+            let retry = Some((Timestamp::MAX, asked(test)));
             outcome.run = Some(Run {
                 errors,
                 retry,
@@ -251,7 +251,7 @@ async fn recreate(
         let message = "what the test was started with is not known any more (its ControllerRevision is gone); its children cannot be made again";
         let mut run = plan.run.clone();
         run.errors = vec![message.to_string()];
-        run.retry = Some((Timestamp::MAX, generation(test)));
+        run.retry = Some((Timestamp::MAX, asked(test)));
         outcome.run = Some(run);
         return Ok(());
     };

@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -119,10 +120,10 @@ pub struct Run {
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Value>,
-    /// After a failure: when to try again, unless the test's generation is
-    /// another than this by then.
+    /// After a failure: when to try again, unless the test asks for something
+    /// else by then than it did (see [`asked`]).
     #[serde(skip)]
-    pub retry: Option<(Timestamp, i64)>,
+    pub retry: Option<(Timestamp, u64)>,
 }
 
 impl Index {
@@ -323,9 +324,7 @@ impl Index {
     /// Notes when to try again what failed for a test.
     pub fn retry_at(&mut self, key: &Key, at: Timestamp) {
         if let Some(test) = self.tests.get_mut(key) {
-            let generation = test.object.pointer("/metadata/generation");
-            let generation = generation.and_then(Value::as_i64).unwrap_or_default();
-            test.run.retry = Some((at, generation));
+            test.run.retry = Some((at, asked(&test.object)));
         }
     }
 
@@ -462,6 +461,19 @@ fn state(object: &Value) -> Value {
         state["spec"] = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
     }
     state
+}
+
+/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
+pub fn asked(test: &Value) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for pointer in [
+        "/metadata/generation",
+        "/metadata/labels",
+        "/metadata/annotations",
+    ] {
+        test.pointer(pointer).hash(&mut hash);
+    }
+    hash.finish()
 }
 
 /// The uid of the controller of an object.
