@@ -219,8 +219,8 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         }
     };
     let found = children::look(&context.client, test, &children).await?;
-    if !found.foreign.is_empty() {
-        refuse(outcome, Run::default(), found.foreign);
+    if !found.refused.is_empty() {
+        refuse(outcome, Run::default(), found.refused);
         return Ok(());
     }
     let proposed = Revision {
@@ -263,8 +263,8 @@ async fn recreate(
         .collect();
     let found = children::look(&context.client, test, &missing).await?;
     let run = revision.run();
-    if !found.foreign.is_empty() {
-        refuse(outcome, run, found.foreign);
+    if !found.refused.is_empty() {
+        refuse(outcome, run, found.refused);
         return Ok(());
     }
     make(context, test, missing.iter(), &found.ours, run, outcome).await
