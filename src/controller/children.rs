@@ -40,8 +40,8 @@ pub struct Found {
     /// Those that the test controls, by stem, and whether they carry our labels: a child
     /// that another operator made for the test does not.
     pub ours: Vec<(String, bool)>,
-    /// Those of somebody else, as refusals.
-    pub foreign: Vec<Value>,
+    /// Those of somebody else, and those that the operator may not look at, as refusals.
+    pub refused: Vec<Value>,
 }
 
 /// Looks up each child by name: server-side apply would take over an object
@@ -51,8 +51,14 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
     let mut found = Found::default();
     for child in children {
         let (api, _) = api(client, child);
-        let Some(existing) = api.get_metadata_opt(child.name()).await? else {
-            continue;
+        let existing = match api.get_metadata_opt(child.name()).await {
+            Ok(Some(existing)) => existing,
+            Ok(None) => continue,
+            Err(kube::Error::Api(e)) if is_refusal(e.code) => {
+                found.refused.push(refusal(child, &e.message));
+                continue;
+            }
+            Err(e) => return Err(e),
         };
         let owner = json!({"metadata": {"ownerReferences": existing.metadata.owner_references}});
         match controller(&owner) {
@@ -66,11 +72,11 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
                 let owner = owners.iter().find(|o| o.controller == Some(true));
                 let owner = owner.map_or_else(String::new, |o| format!("{} {}", o.kind, o.name));
                 let message = format!("it exists and belongs to {owner}; it is left as it is");
-                found.foreign.push(refusal(child, &message));
+                found.refused.push(refusal(child, &message));
             }
             None => {
                 let message = "it exists and does not belong to this test; it is left as it is. Delete it, or give the test another name";
-                found.foreign.push(refusal(child, message));
+                found.refused.push(refusal(child, message));
             }
         }
     }

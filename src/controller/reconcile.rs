@@ -7,7 +7,7 @@ use super::revision;
 use super::{MANAGER, watch};
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Test};
+use crate::engine::index::{Key, Test, asked};
 use crate::engine::notice::{self, Notice};
 use crate::engine::render::{Child, render, text};
 use crate::engine::rule::Occasion;
@@ -104,7 +104,7 @@ pub fn plan(
         return plan;
     }
     let waits = match plan.run.retry {
-        Some((until, tried)) if tried == generation && until > now => {
+        Some((until, tried)) if tried == asked(&test.object) && until > now => {
             plan.next = Some(until).filter(|u| *u < Timestamp::MAX);
             true
         }
@@ -230,7 +230,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         Ok(made) => made,
         Err(errors) => {
             // Another spec or another bundle may mend it; trying again does not.
-            let retry = Some((Timestamp::MAX, generation(test)));
+            let retry = Some((Timestamp::MAX, asked(test)));
             outcome.run = Some(Run {
                 errors,
                 retry,
@@ -240,8 +240,8 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         }
     };
     let found = children::look(&context.client, test, &children).await?;
-    if !found.foreign.is_empty() {
-        refuse(outcome, Run::default(), found.foreign);
+    if !found.refused.is_empty() {
+        refuse(outcome, Run::default(), found.refused);
         return Ok(());
     }
     let proposed = Revision {
@@ -271,7 +271,7 @@ async fn recreate(
         let message = "what the test was started with is not known any more (its ControllerRevision is gone); its children cannot be made again";
         let mut run = plan.run.clone();
         run.errors = vec![message.to_string()];
-        run.retry = Some((Timestamp::MAX, generation(test)));
+        run.retry = Some((Timestamp::MAX, asked(test)));
         outcome.run = Some(run);
         return Ok(());
     };
@@ -283,8 +283,8 @@ async fn recreate(
         .collect();
     let found = children::look(&context.client, test, &missing).await?;
     let run = revision.run();
-    if !found.foreign.is_empty() {
-        refuse(outcome, run, found.foreign);
+    if !found.refused.is_empty() {
+        refuse(outcome, run, found.refused);
         return Ok(());
     }
     make(context, test, missing.iter(), &found.ours, run, outcome).await

@@ -11,6 +11,7 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -294,9 +295,7 @@ impl Index {
     /// Notes when to try again what failed for a test.
     pub fn retry_at(&mut self, key: &Key, at: Timestamp) {
         if let Some(test) = self.tests.get_mut(key) {
-            let generation = test.object.pointer("/metadata/generation");
-            let generation = generation.and_then(Value::as_i64).unwrap_or_default();
-            test.run.retry = Some((at, generation));
+            test.run.retry = Some((at, asked(&test.object)));
         }
     }
 
@@ -433,6 +432,19 @@ fn state(object: &Value) -> Value {
         state["spec"] = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
     }
     state
+}
+
+/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
+pub fn asked(test: &Value) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for pointer in [
+        "/metadata/generation",
+        "/metadata/labels",
+        "/metadata/annotations",
+    ] {
+        test.pointer(pointer).hash(&mut hash);
+    }
+    hash.finish()
 }
 
 /// The uid of the controller of an object.

@@ -29,10 +29,10 @@ pub struct Run {
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Value>,
-    /// After a failure: when to try again, unless the test's generation is
-    /// another than this by then.
+    /// After a failure: when to try again, unless the test asks for something
+    /// else by then than it did (see [`super::index::asked`]).
     #[serde(skip)]
-    pub retry: Option<(Timestamp, i64)>,
+    pub retry: Option<(Timestamp, u64)>,
 }
 
 /// What a test was started with: the data of its ControllerRevision.

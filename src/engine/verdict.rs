@@ -12,6 +12,7 @@ use super::rule::{Case, Condition, ConditionStatus, EventType, Guard, Severity, 
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// What the rules conclude.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,7 +67,9 @@ fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Tra
     });
     let mut run = test.run.clone();
     run.missing = test.missing();
-    run.errors.extend(test.errors().take(3).cloned());
+    // A rule that fails on one pod mostly fails on all of them.
+    let errors: BTreeSet<&String> = test.errors().collect();
+    run.errors.extend(errors.into_iter().take(3).cloned());
     let mut evaluation = Evaluation::new(bundle, test, &run, now);
     let mut verdict = evaluation.run(None);
     if !evaluation.errors.is_empty() {

@@ -4,9 +4,10 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostP
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
-use lotest::bundle::Bundle;
+use lotest::bundle::{Bundle, Files, embedded};
 use lotest::controller::{self, Addresses};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -283,6 +284,19 @@ pub fn test(name: &str) -> Value {
             "worker": {"command": "--locustfile /lotest/src/test.py", "annotations": briefly, "replicas": 2},
         },
     })
+}
+
+/// The built-in bundle with its files changed.
+pub fn bundle_with(change: impl FnOnce(&mut Files)) -> Bundle {
+    let mut files = embedded();
+    change(&mut files);
+    match Bundle::load(&files, &BTreeMap::new()) {
+        Ok((bundle, _)) => bundle,
+        Err(problems) => {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}", problems.join("\n"));
+        }
+    }
 }
 
 /// The condition of a type.
