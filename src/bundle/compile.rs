@@ -6,8 +6,8 @@ use super::yaml;
 use crate::engine::clause::{Accept, Clause, Operand, Operator};
 use crate::engine::path::{Path, Scope};
 use crate::engine::rule::{
-    Case, Condition, Each, Event, Field, Guard, Notice, Occasion, Origin, PhaseRules, Rules,
-    Signal, Source, Transition,
+    Act, Action, Case, Condition, Each, Event, Field, Guard, Notice, Occasion, Origin, PhaseRules,
+    Rules, Signal, Source, Target, Transition,
 };
 use crate::engine::text::Text;
 use jiff::SignedDuration;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 /// The roots that a path may start from, by what the rule is about. A container
 /// adds the fields of its own status to these.
 const VERDICT_ROOTS: &[&str] = &[
-    "test", "children", "pods", "signals", "worst", "run", "phase", "values",
+    "test", "children", "pods", "signals", "worst", "evidence", "run", "phase", "values",
 ];
 const POD_ROOTS: &[&str] = &["metadata", "spec", "status", "role", "values"];
 const CONTAINER_ROOTS: &[&str] = &[
@@ -69,6 +69,7 @@ pub fn compile(
             "conditions.yaml" => rules.conditions.extend(c.each(Compiler::condition)),
             "status.yaml" => rules.fields.extend(c.each(Compiler::field)),
             "events.yaml" => rules.notices.extend(c.each(Compiler::notice)),
+            "actions.yaml" => rules.actions.extend(c.each(Compiler::action)),
             name => {
                 let known = [
                     "signals.yaml",
@@ -76,6 +77,7 @@ pub fn compile(
                     "conditions.yaml",
                     "status.yaml",
                     "events.yaml",
+                    "actions.yaml",
                 ];
                 let mut problem = Problem::new(file, "no rules are read from a file of this name");
                 problem.help = Some(match nearest(name, known) {
@@ -88,6 +90,17 @@ pub fn compile(
     }
     rules.signals.sort_by_key(|s| std::cmp::Reverse(s.priority));
     rules
+}
+
+/// Instead of a path in `since`.
+const SEEN: &str = "seen";
+
+/// Instead of a duration.
+const NEVER: &str = "never";
+
+enum Lasting {
+    For(SignedDuration),
+    Never,
 }
 
 struct Compiler<'a> {
@@ -151,17 +164,7 @@ impl Compiler<'_> {
             Each::Pod | Each::Child => POD_ROOTS,
             Each::Container => CONTAINER_ROOTS,
         };
-        for role in w.on.role.iter().flatten() {
-            if !self.children.contains(&role.value) {
-                let near = nearest(&role.value, self.children.iter().map(String::as_str));
-                let help = near.map_or_else(
-                    || format!("children are {}", self.children.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                self.problem(role, format!("no template makes a child `{}`", role.value))
-                    .help = Some(help);
-            }
-        }
+        self.known_children(w.on.role.iter().flatten());
         let priority = format!("priority {}", w.priority.value);
         let id = w.id.value.clone();
         if let Some(other) = self.ids.insert(priority.clone(), id) {
@@ -171,8 +174,14 @@ impl Compiler<'_> {
             )
             .help = Some("priorities decide who wins; give each rule one of its own".into());
         }
+        let dated_when_seen = w.since.as_ref().is_some_and(|s| s.value == SEEN);
+        let since = w.since.filter(|_| !dated_when_seen);
+        let names = w.names.map(|names| self.regex(&names));
         Some(Signal {
-            guard: self.guard(&w.id, Some(w.when), w.lasting, w.since, roots)?,
+            guard: self.guard(&w.id, Some(w.when), w.lasting, since, roots)?,
+            dated_when_seen,
+            events: w.events.unwrap_or_default(),
+            names: flip(names)?,
             roles: w
                 .on
                 .role
@@ -184,6 +193,48 @@ impl Compiler<'_> {
             priority: w.priority.value,
             message: self.text(&w.message, roots)?,
         })
+    }
+
+    fn known_children<'w>(&mut self, named: impl Iterator<Item = &'w Placed>) {
+        for child in named {
+            if self.children.contains(&child.value) {
+                continue;
+            }
+            let near = nearest(&child.value, self.children.iter().map(String::as_str));
+            let help = near.map_or_else(
+                || format!("children are {}", self.children.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            self.problem(
+                child,
+                format!("no template makes a child `{}`", child.value),
+            )
+            .help = Some(help);
+        }
+    }
+
+    fn action(&mut self, w: written::Action) -> Option<Action> {
+        let on = match (w.on.children, w.on.test) {
+            (Some(children), false) => {
+                self.known_children(children.iter());
+                Target::Children(children.into_iter().map(|c| c.value).collect())
+            }
+            (None, true) => Target::Test,
+            _ => {
+                self.problem(&w.id, "an action is on either `children` or `test: true`");
+                return None;
+            }
+        };
+        let act = match (w.patch, w.delete) {
+            (Some(patch), false) => Act::Patch(patch),
+            (None, true) => Act::Delete,
+            _ => {
+                self.problem(&w.id, "an action takes either `patch` or `delete: true`");
+                return None;
+            }
+        };
+        let guard = self.guard(&w.id, Some(w.when), w.lasting, w.since, VERDICT_ROOTS)?;
+        Some(Action { guard, on, act })
     }
 
     fn phase(&mut self, w: written::Phase) -> PhaseRules {
@@ -295,12 +346,22 @@ impl Compiler<'_> {
     ) -> Option<Guard> {
         let origin = self.origin(id);
         let when = when.map(|w| self.clause(id, w, roots));
+        if let (Some(lasting), None, VERDICT_ROOTS) = (&lasting, &since, roots) {
+            self.problem(lasting, "`for` says how long, but not from when on")
+                .help = Some("add `since: $.path.of.a.time`".into());
+            return None;
+        }
         let lasting = lasting.map(|l| self.duration(&l));
         let since = since.map(|s| self.path(&s, roots));
+        let lasting = match flip(lasting)? {
+            Some(Lasting::Never) => return None,
+            Some(Lasting::For(duration)) => duration,
+            None => SignedDuration::ZERO,
+        };
         Some(Guard {
             origin,
             when: flip(when)?,
-            lasting: flip(lasting)?.unwrap_or_default(),
+            lasting,
             since: flip(since)?,
         })
     }
@@ -349,7 +410,7 @@ impl Compiler<'_> {
                 Operator::Exists
             }
         }));
-        add(w.within.map(|list| Operator::In {
+        add(w.one_of.map(|list| Operator::In {
             list,
             negated: false,
         }));
@@ -382,20 +443,25 @@ impl Compiler<'_> {
                 roots,
             )?));
         }
-        if let Some(matches) = w.matches {
-            match Regex::new(&matches.value) {
-                Ok(regex) => operators.push(Operator::Matches(regex)),
-                Err(e) => {
-                    self.problem(&matches, format!("not a regular expression: {e}"));
-                    return None;
-                }
+        if let Some(within) = w.within {
+            let Some(of) = w.of else {
+                self.problem(&within, "`within` takes `of`, the path of the earlier time");
+                return None;
+            };
+            let of = self.path(&of, roots)?;
+            match self.duration(&within)? {
+                Lasting::For(at_most) => operators.push(Operator::Within { of, at_most }),
+                Lasting::Never => return Some(Clause::Any(Vec::new())),
             }
+        }
+        if let Some(matches) = w.matches {
+            operators.push(Operator::Matches(self.regex(&matches)?));
         }
         match (operators.pop(), operators.is_empty()) {
             (Some(operator), true) => Some(Clause::Test { path, operator }),
             _ => {
                 self.problem(written_path, "a path takes exactly one operator").help = Some(
-                    "eq, ne, in, notIn, prefix, matches, exists, absent, gt, gte, lt or lte; join several with `all`".into(),
+                    "eq, ne, in, notIn, prefix, matches, exists, absent, gt, gte, lt, lte or within; join several with `all`".into(),
                 );
                 None
             }
@@ -477,8 +543,18 @@ impl Compiler<'_> {
         }
     }
 
-    /// `2m`, or the path of a value that holds such a duration.
-    fn duration(&mut self, written: &Placed) -> Option<SignedDuration> {
+    fn regex(&mut self, written: &Placed) -> Option<Regex> {
+        match Regex::new(&written.value) {
+            Ok(regex) => Some(regex),
+            Err(e) => {
+                self.problem(written, format!("not a regular expression: {e}"));
+                None
+            }
+        }
+    }
+
+    /// `2m`, or the path of a value that holds such a duration; `never` switches its rule off.
+    fn duration(&mut self, written: &Placed) -> Option<Lasting> {
         let text = if written.value.starts_with('$') {
             let path = self.path(written, &["values"])?;
             match path.first(&Values(self.values)) {
@@ -494,12 +570,17 @@ impl Compiler<'_> {
         } else {
             written.value.clone()
         };
+        if text == NEVER {
+            return Some(Lasting::Never);
+        }
         match text.parse::<SignedDuration>() {
-            Ok(duration) if !duration.is_negative() => Some(duration),
+            Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
             _ => {
                 self.problem(written, format!("`{text}` is not a duration"))
-                    .help =
-                    Some("write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`".into());
+                    .help = Some(
+                    "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`"
+                        .into(),
+                );
                 None
             }
         }

@@ -19,8 +19,15 @@ pub struct Signal {
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     /// Path to the time that `for` counts from; the pod's (or child's) creation when left out
-    /// or missing.
+    /// or missing. `seen` is for what Kubernetes does not date: it is dated when it is first seen
+    /// on any pod, in `firstSeen` of the test's status.
     pub since: Option<Placed>,
+    /// Reasons of Kubernetes events about the pod (or child). The text of the latest of them is added
+    /// to the message; it is looked up once, when the signal counts.
+    pub events: Option<Vec<String>>,
+    /// A regular expression over the message. The fields of the test that have the value of its group
+    /// are added to the message.
+    pub names: Option<Placed>,
     pub reason: Placed,
     pub severity: Severity,
     /// The highest priority on a pod wins; each is given once.
@@ -55,8 +62,8 @@ pub enum Class {
     Sidecar,
 }
 
-/// What a signal does: `ignore` silences the lower rules of its pod, `info` is shown by explain
-/// alone, `warn` is an event, `degraded` a condition, `fatal` a condition and a phase.
+/// What a signal does: `ignore` silences the lower rules of its pod; `info` is evidence, which other
+/// rules and explain may show; `warn` is an event, `degraded` a condition, `fatal` a condition and a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
@@ -78,7 +85,7 @@ pub struct Clause {
     pub eq: Option<Value>,
     pub ne: Option<Value>,
     #[serde(rename = "in")]
-    pub within: Option<Vec<Value>>,
+    pub one_of: Option<Vec<Value>>,
     pub not_in: Option<Vec<Value>>,
     pub prefix: Option<Value>,
     pub matches: Option<Placed>,
@@ -88,6 +95,9 @@ pub struct Clause {
     pub gte: Option<Value>,
     pub lt: Option<Value>,
     pub lte: Option<Value>,
+    /// A duration: the time at `path` is at most so long after the time at `of`.
+    pub within: Option<Placed>,
+    pub of: Option<Placed>,
 }
 
 /// `rules/phase.yaml`.
@@ -204,4 +214,33 @@ pub enum Occasion {
     Deleted,
     /// A template has something to say about the test. Root: `warning` (`message`).
     Warning,
+}
+
+/// `rules/actions.yaml`: what is done to objects of a test while something holds. Exactly one of
+/// `patch` and `delete`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Action {
+    pub id: Placed,
+    pub on: ActionOn,
+    pub when: Clause,
+    #[serde(rename = "for")]
+    pub lasting: Option<Placed>,
+    pub since: Option<Placed>,
+    /// A JSON merge patch (RFC 7386), sent while the object does not have it already.
+    pub patch: Option<Value>,
+    /// Delete the object.
+    #[serde(default)]
+    pub delete: bool,
+}
+
+/// Exactly one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActionOn {
+    /// Names of children.
+    pub children: Option<Vec<Placed>>,
+    /// The test itself.
+    #[serde(default)]
+    pub test: bool,
 }

@@ -2,6 +2,7 @@
 //! is unknown, not false, so a rule never fires for want of data.
 
 use super::path::{Nodes, Path, Scope};
+use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -19,11 +20,25 @@ pub enum Clause {
 pub enum Operator {
     Exists,
     Absent,
-    In { list: Vec<Value>, negated: bool },
-    Equal { operand: Operand, negated: bool },
-    Order { operand: Operand, accept: Accept },
+    In {
+        list: Vec<Value>,
+        negated: bool,
+    },
+    Equal {
+        operand: Operand,
+        negated: bool,
+    },
+    Order {
+        operand: Operand,
+        accept: Accept,
+    },
     Prefix(Operand),
     Matches(Regex),
+    /// A time at most so long after another.
+    Within {
+        of: Path,
+        at_most: SignedDuration,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +144,14 @@ impl Operator {
                     None => Err(format!("the prefix is {}, not a string", kind(o))),
                 })
             }
+            Operator::Within { of, at_most } => {
+                let nodes = of.select(scope)?;
+                let Some(earlier) = nodes.iter().next() else {
+                    return Ok(None);
+                };
+                let took = time(path, value)?.duration_since(time(of, earlier)?);
+                Ok(Some(took <= *at_most))
+            }
             Operator::Matches(regex) => Ok(Some(regex.is_match(text(path, value)?))),
         }
     }
@@ -180,6 +203,11 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
         _ => None,
     }
+}
+
+fn time(path: &Path, value: &Value) -> Result<Timestamp, String> {
+    let time = text(path, value)?.parse();
+    time.map_err(|_| format!("`{}` is no time (RFC 3339)", path.as_str()))
 }
 
 fn text<'a>(path: &Path, value: &'a Value) -> Result<&'a str, String> {

@@ -1,9 +1,9 @@
 //! Why a test is in the state it is in: for each condition and the phase which
 //! rule decided, which lost, what was found, and when to look again.
 
-use super::index::{Span, Test};
+use super::index::Test;
 use super::path::Scope;
-use super::rule::{Case, Condition, Signal, Transition};
+use super::rule::{Act, Action, Case, Condition, Signal, Target, Transition};
 use super::verdict::Verdict;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
@@ -37,6 +37,7 @@ pub struct Trace {
     pub signals: Vec<SignalLine>,
     pub phase: Asked,
     pub conditions: BTreeMap<String, Asked>,
+    pub actions: Vec<Line>,
     pub next: Option<Timestamp>,
     /// So many of the signals count now; they come first.
     #[serde(skip)]
@@ -84,6 +85,7 @@ impl Trace {
             signals: Vec::new(),
             phase: Asked::default(),
             conditions: BTreeMap::new(),
+            actions: Vec::new(),
             next: None,
             counting: 0,
         };
@@ -92,8 +94,10 @@ impl Trace {
                 continue;
             };
             // The signals that count are added by the evaluation itself.
-            let state = if hit.from > at {
-                format!("counts from {}", hit.from)
+            let state = if let Some(from) = hit.from.filter(|from| *from > at) {
+                format!("counts from {from}")
+            } else if hit.from.is_none() {
+                continue;
             } else if let Some(winner) = winner(pod, hit.rule, at) {
                 let winner = bundle.rules.signals.get(winner);
                 let id = winner.map_or("", |s| s.guard.origin.id.as_str());
@@ -112,22 +116,45 @@ impl Trace {
         trace
     }
 
-    pub(crate) fn signal(&mut self, signal: &Signal, count: usize, names: &[&str], span: &Span) {
-        let more = count - names.len();
-        let mut pods = names.join(", ");
-        if more > 0 {
-            pods = format!("{pods} and {more} more");
-        }
-        let state = format!("counts since {}", span.from);
+    pub(crate) fn signal(
+        &mut self,
+        signal: &Signal,
+        pods: &str,
+        reason: &str,
+        message: &str,
+        from: Option<Timestamp>,
+    ) {
+        let state = match from {
+            Some(from) => format!("counts since {from}"),
+            None => "counts".to_string(),
+        };
         let line = line(
             signal,
             state,
-            pods,
-            span.reason.clone(),
-            span.message.clone(),
+            pods.to_string(),
+            reason.to_string(),
+            message.to_string(),
         );
         self.signals.insert(self.counting, line);
         self.counting += 1;
+    }
+
+    pub(crate) fn action(&mut self, action: &Action, outcome: &Outcome) {
+        let origin = &action.guard.origin;
+        let on = match &action.on {
+            Target::Test => "the test".to_string(),
+            Target::Children(stems) => stems.join(", "),
+        };
+        let says = match &action.act {
+            Act::Patch(patch) => format!("patch {on} with {patch}"),
+            Act::Delete => format!("delete {on}"),
+        };
+        self.actions.push(Line {
+            id: origin.id.clone(),
+            place: format!("{}:{}", origin.file, origin.line),
+            outcome: outcome.clone(),
+            says,
+        });
     }
 
     pub(crate) fn transition(&mut self, transition: &Transition, outcome: &Outcome) {
@@ -206,7 +233,10 @@ impl Trace {
 
 /// The hit of higher priority that counts on the same pod at that time.
 fn winner(pod: &super::matcher::PodFacts, rule: usize, at: Timestamp) -> Option<usize> {
-    let counting = pod.hits.iter().filter(|h| h.from <= at && h.rule < rule);
+    let counting = pod
+        .hits
+        .iter()
+        .filter(|h| h.from.is_some_and(|f| f <= at) && h.rule < rule);
     counting.map(|h| h.rule).min()
 }
 
@@ -262,6 +292,10 @@ impl fmt::Display for Trace {
         for (kind, condition) in &self.conditions {
             asked(f, kind, condition)?;
         }
+        if !self.actions.is_empty() {
+            writeln!(f, "\nActions")?;
+        }
+        lines(f, &self.actions)?;
         match self.next {
             Some(next) => writeln!(f, "\nLooks again at {next}, or when something changes"),
             None => writeln!(f, "\nLooks again when something changes"),
@@ -282,7 +316,11 @@ fn asked(f: &mut fmt::Formatter<'_>, what: &str, asked: &Asked) -> fmt::Result {
             "  It stays, as the test has ended. The rules asked again, from the start, about what is still there:"
         )?;
     }
-    for line in &asked.rules {
+    lines(f, &asked.rules)
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, all: &[Line]) -> fmt::Result {
+    for line in all {
         let mark = match line.outcome {
             Outcome::Holds => "*",
             _ => " ",

@@ -82,6 +82,8 @@ pub struct Test {
     child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
     pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
+    /// What a Kubernetes event had to say about a signal, by its rule; empty when there was none.
+    pub(crate) texts: BTreeMap<usize, String>,
     /// What the operator knows of its own doing: the root `run` of rules.
     pub run: Run,
 }
@@ -89,12 +91,12 @@ pub struct Test {
 /// When a hit is the highest of its pod.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Span {
-    pub from: Timestamp,
+    /// `None`: dated in the test's status.
+    pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub since: Timestamp,
     pub reason: String,
     pub message: String,
-    pub role: String,
 }
 
 impl Index {
@@ -181,12 +183,7 @@ impl Index {
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
         test.children.insert(stem.clone(), state(object));
-        set_spans(
-            &mut test.spans,
-            &self.bundle,
-            &format!("{stem}/"),
-            Some(&facts),
-        );
+        test.set_spans(&format!("{stem}/"), Some(&facts));
         test.child_facts.insert(stem.clone(), facts);
         self.owners.insert(uid.clone(), (key.clone(), stem));
         self.take_waiting(&uid, now);
@@ -232,7 +229,7 @@ impl Index {
                 child[GONE] = true.into();
             }
             test.child_facts.remove(stem);
-            set_spans(&mut test.spans, &self.bundle, &format!("{stem}/"), None);
+            test.set_spans(&format!("{stem}/"), None);
         }
     }
 
@@ -247,7 +244,7 @@ impl Index {
         };
         let test = self.tests.get_mut(key)?;
         let facts = match_pod(&self.bundle, stem, &pod, now);
-        set_spans(&mut test.spans, &self.bundle, &facts.name, Some(&facts));
+        test.set_spans(&facts.name, Some(&facts));
         test.pods.insert(facts.name.clone(), facts);
         Some(key.clone())
     }
@@ -280,7 +277,7 @@ impl Index {
     fn forget_pod(&mut self, key: &Key, pod: &str) {
         if let Some(test) = self.tests.get_mut(key) {
             test.pods.remove(pod);
-            set_spans(&mut test.spans, &self.bundle, pod, None);
+            test.set_spans(pod, None);
         }
     }
 
@@ -289,6 +286,13 @@ impl Index {
         if let Some(test) = self.tests.get_mut(key) {
             test.run = run;
             test.compare();
+        }
+    }
+
+    /// Notes what a Kubernetes event had to say about a signal; `None` when there was no event.
+    pub fn set_text(&mut self, key: &Key, rule: usize, text: Option<String>) {
+        if let Some(test) = self.tests.get_mut(key) {
+            test.texts.insert(rule, text.unwrap_or_default());
         }
     }
 
@@ -331,7 +335,18 @@ impl Test {
     /// Counts and times of the pods: the root `pods` of rules.
     pub fn pods(&self) -> Value {
         let oldest = self.pods.values().map(|p| p.created).min();
-        json!({"total": self.pods.len(), "oldest": oldest.map(|t| t.to_string())})
+        let ended = |p: &&PodFacts| matches!(p.phase.as_str(), "Succeeded" | "Failed");
+        let running = |p: &&PodFacts| p.phase == "Running";
+        let total = self.pods.len();
+        let ended = self.pods.values().filter(ended).count();
+        let running = self.pods.values().filter(running).count();
+        json!({
+            "total": total,
+            "running": running,
+            "pending": total - ended - running,
+            "active": total - ended,
+            "oldest": oldest.map(|t| t.to_string()),
+        })
     }
 
     /// Rules that could not be evaluated on a pod or a child.
@@ -349,6 +364,58 @@ impl Test {
             .collect()
     }
 
+    /// Those of them that nobody saw go: they were gone when the operator started.
+    pub fn unseen(&self) -> Vec<String> {
+        let started = self.run.children.iter();
+        started
+            .filter(|stem| !self.children.contains_key(*stem))
+            .cloned()
+            .collect()
+    }
+
+    /// The uid of the pod, or of the child (`stem/`), that a span is about.
+    pub(crate) fn uid_of(&self, name: &str) -> Option<&str> {
+        let facts = match name.strip_suffix('/') {
+            Some(stem) => self.child_facts.get(stem),
+            None => self.pods.get(name),
+        };
+        facts.map(|f| f.uid.as_str())
+    }
+
+    /// Replaces the spans of one pod. Of the hits that count at a time the one with
+    /// the highest priority is the pod's signal; rules are sorted by priority.
+    fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {
+        for pods in self.spans.values_mut() {
+            pods.remove(pod);
+        }
+        for hit in facts.iter().flat_map(|f| &f.hits) {
+            let facts = facts.map_or(&[][..], |f| &f.hits);
+            let higher = facts.iter().filter(|other| other.rule < hit.rule);
+            let until = higher.filter_map(|other| other.from).min();
+            if let (Some(until), Some(from)) = (until, hit.from)
+                && until <= from
+            {
+                continue;
+            }
+            let span = Span {
+                from: hit.from,
+                until,
+                since: hit.since,
+                reason: hit.reason.clone(),
+                message: hit.message.clone(),
+            };
+            // Two containers of a pod may suffer from the same; one names the pod.
+            self.spans
+                .entry(hit.rule)
+                .or_default()
+                .entry(pod.to_string())
+                .or_insert(span);
+        }
+        self.spans.retain(|_, pods| !pods.is_empty());
+        let Test { spans, texts, .. } = self;
+        texts.retain(|rule, _| spans.contains_key(rule));
+    }
+
     /// Every hit of every pod and child, for explain.
     pub(crate) fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
         let facts = self.pods.values().chain(self.child_facts.values());
@@ -356,57 +423,15 @@ impl Test {
     }
 }
 
-/// Replaces the spans of one pod. Of the hits that count at a time the one with
-/// the highest priority is the pod's signal; rules are sorted by priority.
-fn set_spans(
-    spans: &mut BTreeMap<usize, BTreeMap<String, Span>>,
-    bundle: &Bundle,
-    pod: &str,
-    facts: Option<&PodFacts>,
-) {
-    spans.retain(|_, pods| {
-        pods.remove(pod);
-        !pods.is_empty()
-    });
-    let Some(facts) = facts else { return };
-    debug_assert!(
-        facts
-            .hits
-            .iter()
-            .all(|h| h.rule < bundle.rules.signals.len())
-    );
-    for hit in &facts.hits {
-        let higher = facts.hits.iter().filter(|other| other.rule < hit.rule);
-        let until = higher.map(|other| other.from).min();
-        if until.is_some_and(|until| until <= hit.from) {
-            continue;
-        }
-        let span = Span {
-            from: hit.from,
-            until,
-            since: hit.since,
-            reason: hit.reason.clone(),
-            message: hit.message.clone(),
-            role: facts.role.clone(),
-        };
-        // Two containers of a pod may suffer from the same; one names the pod.
-        spans
-            .entry(hit.rule)
-            .or_default()
-            .entry(pod.to_string())
-            .or_insert(span);
-    }
-}
-
 /// Marks the last state of a child that is not there any more.
 const GONE: &str = "gone";
 
-fn is_gone(child: &Value) -> bool {
+pub(crate) fn is_gone(child: &Value) -> bool {
     child.get(GONE) == Some(&Value::Bool(true))
 }
 
 /// What rules may read of a child.
-fn state(object: &Value) -> Value {
+pub(crate) fn state(object: &Value) -> Value {
     let metadata = object.get("metadata");
     let mut kept = Map::new();
     for key in [

@@ -11,6 +11,9 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodFacts {
     pub name: String,
+    pub uid: String,
+    /// Of a pod: `Pending`, `Running`, `Succeeded`, `Failed`, or empty. Of a child: empty.
+    pub phase: String,
     pub created: Timestamp,
     /// The stem of the child that made the pod.
     pub role: String,
@@ -24,8 +27,8 @@ pub struct PodFacts {
 pub struct Hit {
     /// The rule's place in [`crate::engine::rule::Rules::signals`].
     pub rule: usize,
-    /// From when on it counts: `since` and `for` added.
-    pub from: Timestamp,
+    /// From when on it counts: `since` and `for` added. `None`: dated in the test's status.
+    pub from: Option<Timestamp>,
     pub since: Timestamp,
     pub reason: String,
     pub message: String,
@@ -36,6 +39,8 @@ pub struct Hit {
 pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> PodFacts {
     let mut facts = PodFacts {
         name: string(pod, &["metadata", "name"]).to_string(),
+        uid: string(pod, &["metadata", "uid"]).to_string(),
+        phase: string(pod, &["status", "phase"]).to_string(),
         created: created(pod).unwrap_or(now),
         role: stem.to_string(),
         hits: Vec::new(),
@@ -83,6 +88,8 @@ pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> Po
 pub fn match_child(bundle: &Bundle, stem: &str, child: &Value, now: Timestamp) -> PodFacts {
     let mut facts = PodFacts {
         name: string(child, &["metadata", "name"]).to_string(),
+        uid: string(child, &["metadata", "uid"]).to_string(),
+        phase: String::new(),
         created: created(child).unwrap_or(now),
         role: stem.to_string(),
         hits: Vec::new(),
@@ -119,10 +126,11 @@ impl PodFacts {
         let since = since
             .and_then(|path| time(path, scope))
             .unwrap_or(self.created);
+        let from = since.saturating_add(signal.guard.lasting).unwrap_or(since);
         self.hits.push(Hit {
             rule: n,
             since,
-            from: since.saturating_add(signal.guard.lasting).unwrap_or(since),
+            from: Some(from).filter(|_| !signal.dated_when_seen),
             reason: signal.reason.render(scope),
             message: signal.message.render(scope),
         });

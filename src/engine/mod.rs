@@ -1,6 +1,7 @@
 //! The engine: renders a bundle's templates, matches its rules, and concludes.
 //! Every function here is pure: no client, no file, no clock.
 
+pub mod action;
 pub mod clause;
 pub mod drift;
 pub mod explain;
@@ -14,6 +15,7 @@ pub mod render;
 pub mod replay;
 pub mod rule;
 pub mod run;
+pub mod signals;
 pub mod state;
 pub mod text;
 pub mod verdict;

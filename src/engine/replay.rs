@@ -1,12 +1,14 @@
 //! Timelines: what a cluster held over time, played to the rules as the controller would see it, with what they
 //! concluded at each step and each timer between the steps.
 
+use super::action::Deed;
 use super::explain::Trace;
 use super::index::{Index, Key};
 use super::notice::{self, Notice};
 use super::render::{Child, owner_reference, render, text};
-use super::rule::Occasion;
+use super::rule::{Act, Occasion};
 use super::run::Revision;
+use super::signals::Question;
 use super::verdict::{evaluate, explain};
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
@@ -31,6 +33,9 @@ pub struct Timeline {
 struct Step {
     /// Time since the test was created: `0s`, `90s`, `2m5s`. Never before that of the step above.
     at: SignedDuration,
+    /// The operator was not running when this happened; it starts again after it.
+    #[serde(default)]
+    restart: bool,
     /// A change of the test.
     #[serde(default)]
     test: Value,
@@ -41,6 +46,19 @@ struct Step {
     /// has the labels and the spec of that child's pod template.
     #[serde(default)]
     pods: BTreeMap<String, Value>,
+    /// Kubernetes events that there are from now on.
+    #[serde(default)]
+    events: Vec<KubernetesEvent>,
+}
+
+/// As far as rules ask for it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KubernetesEvent {
+    /// The name of a pod, or of the template of a child.
+    about: String,
+    reason: String,
+    message: String,
 }
 
 /// What changed in the status at one time, and what was said.
@@ -53,6 +71,9 @@ pub struct Entry {
     pub changes: Map<String, Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
+    /// What was done to the test and its children.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
     /// When the rules are asked again though nothing happens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looks_again_at: Option<String>,
@@ -91,6 +112,7 @@ struct Player<'a> {
     /// As they are now, by stem.
     children: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
+    kubernetes_events: Vec<KubernetesEvent>,
     started: Revision,
     version: u64,
     next: Option<Timestamp>,
@@ -127,6 +149,7 @@ impl<'a> Player<'a> {
             test,
             children: BTreeMap::new(),
             pods: BTreeMap::new(),
+            kubernetes_events: Vec::new(),
             started,
             version: 0,
             next: None,
@@ -159,7 +182,11 @@ impl<'a> Player<'a> {
                 self.look(timer, Vec::new())?;
             }
             now = step.at;
-            let events = self.apply(step)?;
+            let mut events = self.apply(step)?;
+            if step.restart {
+                self.restart(now);
+                events.clear();
+            }
             self.look(now, events)?;
         }
         Ok(())
@@ -196,6 +223,7 @@ impl<'a> Player<'a> {
         for (name, patch) in &step.pods {
             self.change_pod(name, patch, step.at)?;
         }
+        self.kubernetes_events.extend(step.events.iter().cloned());
         Ok(events)
     }
 
@@ -269,24 +297,95 @@ impl<'a> Player<'a> {
         Ok(pod)
     }
 
+    /// What an operator knows that was started just now.
+    fn restart(&mut self, at: SignedDuration) {
+        self.index = Index::new(Arc::clone(self.bundle));
+        self.index.apply_test(self.test.clone());
+        for child in self.children.values() {
+            self.index.apply_child(child, BEGINNING + at);
+        }
+        for pod in self.pods.values() {
+            self.index.apply_pod(pod.clone(), BEGINNING + at);
+        }
+        self.index.set_run(&self.key, self.started.run());
+    }
+
+    /// The text of the latest event that a rule asks for.
+    fn answer(&self, question: &Question) -> Option<String> {
+        let about = |event: &&KubernetesEvent| {
+            let child = self.children.get(&event.about);
+            let uid = child.map_or(event.about.as_str(), |c| text(c, "/metadata/uid"));
+            uid == question.uid && question.reasons.contains(&event.reason)
+        };
+        let latest = self.kubernetes_events.iter().rev().find(about);
+        latest.map(|event| event.message.clone())
+    }
+
+    /// Does what an action asks for, as the API server would.
+    fn act(&mut self, deed: &Deed, at: SignedDuration) -> Result<String, String> {
+        let object = &deed.object;
+        let child = self
+            .children
+            .iter()
+            .find(|(_, c)| text(c, "/metadata/uid") == object.uid);
+        let stem = child.map(|(stem, _)| stem.clone());
+        let what = match (&deed.act, stem) {
+            (Act::Patch(patch), Some(stem)) => {
+                self.change_child(&stem, patch, at)?;
+                format!("patch {} {} with {patch}", object.kind, object.name)
+            }
+            (Act::Delete, Some(stem)) => {
+                self.change_child(&stem, &Value::Null, at)?;
+                format!("delete {} {}", object.kind, object.name)
+            }
+            (Act::Patch(patch), None) => {
+                merge(&mut self.test, patch);
+                self.store();
+                format!("patch {} {} with {patch}", object.kind, object.name)
+            }
+            (Act::Delete, None) => {
+                self.index.delete_test(&self.key);
+                format!("delete {} {}", object.kind, object.name)
+            }
+        };
+        Ok(format!("{}: {what}", deed.rule))
+    }
+
     /// Asks the rules, stores what they conclude and makes again what is missing, until nothing changes.
     fn look(&mut self, at: SignedDuration, events: Vec<Notice>) -> Result<(), String> {
         let mut events: Vec<String> = events.iter().map(line).collect();
+        let mut actions = Vec::new();
         let before = self.test["status"].clone();
         for _ in 0..MAX_WRITES {
-            let test = self.index.get(&self.key).ok_or("the test is gone")?;
+            let Some(test) = self.index.get(&self.key) else {
+                self.next = None;
+                self.entries.push(Entry {
+                    at: written(at),
+                    actions,
+                    ..Entry::default()
+                });
+                return Ok(());
+            };
             let verdict = evaluate(self.bundle, test, BEGINNING + at);
+            if !verdict.questions.is_empty() {
+                for question in &verdict.questions {
+                    let answer = self.answer(question);
+                    self.index.set_text(&self.key, question.rule, answer);
+                }
+                continue;
+            }
             let missing = if verdict.terminal {
                 Vec::new()
             } else {
                 test.missing()
             };
             self.next = verdict.next;
-            if !verdict.changed && missing.is_empty() {
+            if !verdict.changed && missing.is_empty() && verdict.deeds.is_empty() {
                 self.entries.push(Entry {
                     at: written(at),
                     changes: changes(&before, &self.test["status"]),
                     events,
+                    actions,
                     looks_again_at: self.next.map(|t| written(since_beginning(t))),
                 });
                 return Ok(());
@@ -299,6 +398,9 @@ impl<'a> Player<'a> {
             let started = self.started.children.clone();
             for child in started.iter().filter(|c| missing.contains(&c.stem)) {
                 events.extend(self.make(child, at).iter().map(line));
+            }
+            for deed in &verdict.deeds {
+                actions.push(self.act(deed, at)?);
             }
         }
         Err(format!(

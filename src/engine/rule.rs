@@ -5,6 +5,7 @@ use super::path::Path;
 use super::text::Text;
 pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
 use jiff::SignedDuration;
+use regex::Regex;
 use serde_json::Value;
 
 /// All rules of a bundle.
@@ -16,6 +17,7 @@ pub struct Rules {
     pub conditions: Vec<Condition>,
     pub fields: Vec<Field>,
     pub notices: Vec<Notice>,
+    pub actions: Vec<Action>,
 }
 
 /// Where a rule stands: its id, file and line.
@@ -48,6 +50,11 @@ pub struct Signal {
     pub roles: Option<Vec<String>>,
     pub each: Each,
     pub classes: Option<Vec<Class>>,
+    /// Dated in the test's status, not by the API server.
+    pub dated_when_seen: bool,
+    /// Reasons of the Kubernetes events that say more.
+    pub events: Vec<String>,
+    pub names: Option<Regex>,
     pub reason: Text,
     pub severity: Severity,
     pub priority: u32,
@@ -120,4 +127,24 @@ pub struct Notice {
     pub origin: Origin,
     pub on: Occasion,
     pub event: Event,
+}
+
+#[derive(Debug)]
+pub struct Action {
+    pub guard: Guard,
+    pub on: Target,
+    pub act: Act,
+}
+
+#[derive(Debug)]
+pub enum Target {
+    Children(Vec<String>),
+    Test,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// A JSON merge patch.
+    Patch(Value),
+    Delete,
 }

@@ -1,9 +1,10 @@
 //! The run of a test: what it was started with, and what the operator did for it since.
 
+use super::index::state;
 use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What the operator did for a test and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -14,9 +15,15 @@ pub struct Run {
     pub bundle: Option<String>,
     /// The stems of the children that the test was started with.
     pub children: Vec<String>,
+    /// What the children were started with, by stem, without their pods.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub started: Map<String, Value>,
     /// Stems of children that should be there and are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// Those of them that were gone before the operator looked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// Children that could not be made: `child`, `kind`, `name`, `message`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Value>,
@@ -50,6 +57,11 @@ impl Revision {
         Run {
             bundle: Some(self.bundle.clone()),
             children: self.children.iter().map(|c| c.stem.clone()).collect(),
+            started: self
+                .children
+                .iter()
+                .map(|c| (c.stem.clone(), state(&c.object)))
+                .collect(),
             spec: Some(self.spec.clone()),
             ..Run::default()
         }

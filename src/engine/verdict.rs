@@ -1,6 +1,7 @@
 //! The verdict: what the rules conclude about a test from its stored status,
 //! the facts and the time, and when to look again.
 
+use super::action::{Deed, deeds};
 use super::clause::Clause;
 use super::explain::{Outcome, Trace};
 use super::index::Test;
@@ -8,7 +9,8 @@ use super::matcher::time;
 use super::notice::Notice;
 use super::path::Scope;
 use super::render::text;
-use super::rule::{Case, Condition, ConditionStatus, EventType, Guard, Severity, Source};
+use super::rule::{Case, Condition, ConditionStatus, Guard, Source};
+use super::signals::{FIRST_SEEN, Question, Signals, gather};
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
@@ -27,6 +29,10 @@ pub struct Verdict {
     pub events: Vec<Notice>,
     /// Signals of severity `warn`: an event each, when they appear.
     pub warnings: Vec<(String, Notice)>,
+    /// What to look up before this is reported.
+    pub questions: Vec<Question>,
+    /// What to do to the test and its children.
+    pub deeds: Vec<Deed>,
     /// When the verdict may become another one by time alone.
     pub next: Option<Timestamp>,
     /// Rules that could not be evaluated.
@@ -67,6 +73,7 @@ fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Tra
     });
     let mut run = test.run.clone();
     run.missing = test.missing();
+    run.unseen = test.unseen();
     // A rule that fails on one pod mostly fails on all of them.
     let errors: BTreeSet<&String> = test.errors().collect();
     run.errors.extend(errors.into_iter().take(3).cloned());
@@ -98,7 +105,7 @@ struct Evaluation<'a> {
     scope: VerdictScope<'a>,
     next: Option<Timestamp>,
     errors: Vec<String>,
-    warnings: Vec<(String, Notice)>,
+    found: Signals,
 }
 
 /// The roots that rules about a test start from.
@@ -109,6 +116,7 @@ struct VerdictScope<'a> {
     pods: Value,
     signals: Value,
     worst: Option<Value>,
+    evidence: Option<Value>,
     run: Value,
     phase: Value,
 }
@@ -122,6 +130,7 @@ impl Scope for VerdictScope<'_> {
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
             "worst" => self.worst.as_ref(),
+            "evidence" => self.evidence.as_ref(),
             "run" => Some(&self.run),
             "phase" => Some(&self.phase),
             _ => None,
@@ -150,6 +159,7 @@ impl<'a> Evaluation<'a> {
             pods: test.pods(),
             signals: Value::Null,
             worst: None,
+            evidence: None,
             run: serde_json::to_value(run).unwrap_or_default(),
             phase: phase.into(),
         };
@@ -161,7 +171,7 @@ impl<'a> Evaluation<'a> {
             scope,
             next: None,
             errors: Vec::new(),
-            warnings: Vec::new(),
+            found: Signals::default(),
         }
     }
 
@@ -194,12 +204,20 @@ impl<'a> Evaluation<'a> {
             conditions.extend(made);
         }
         status.insert("conditions".into(), Value::Array(conditions));
+        let terminal = self.bundle.rules.phase.is_terminal(self.phase());
+        if !terminal && !self.found.first_seen.is_empty() {
+            let seen = std::mem::take(&mut self.found.first_seen);
+            status.insert(FIRST_SEEN.into(), Value::Object(seen));
+        }
+        let deeds = self.actions(trace);
         Verdict {
             changed: self.differs(&status),
-            terminal: self.bundle.rules.phase.is_terminal(self.phase()),
+            terminal,
             status,
             events,
-            warnings: std::mem::take(&mut self.warnings),
+            warnings: std::mem::take(&mut self.found.warnings),
+            questions: std::mem::take(&mut self.found.questions),
+            deeds,
             next: self.next,
             errors: Vec::new(),
         }
@@ -209,66 +227,14 @@ impl<'a> Evaluation<'a> {
         self.scope.phase.as_str().unwrap_or_default()
     }
 
-    /// Gathers the signals that count now, the highest priority first.
-    fn signals(&mut self, mut trace: Option<&mut Trace>) {
-        let mut active = Vec::new();
-        for (rule, pods) in &self.test.spans {
-            let Some(signal) = self.bundle.rules.signals.get(*rule) else {
-                continue;
-            };
-            let mut names = Vec::new();
-            let mut count = 0usize;
-            let mut first = None;
-            for (pod, span) in pods {
-                if span.from > self.now {
-                    self.next = earliest(self.next, span.from);
-                    continue;
-                }
-                match span.until {
-                    Some(until) if until <= self.now => continue,
-                    Some(until) => self.next = earliest(self.next, until),
-                    None => {}
-                }
-                count += 1;
-                first.get_or_insert(span);
-                if names.len() < MAX_NAMES {
-                    names.push(pod.trim_end_matches('/'));
-                }
-            }
-            let Some(first) = first else { continue };
-            if let Some(trace) = trace.as_deref_mut() {
-                trace.signal(signal, count, &names, first);
-            }
-            if signal.severity == Severity::Ignore {
-                continue;
-            }
-            if signal.severity == Severity::Warn {
-                let notice = Notice {
-                    kind: EventType::Warning,
-                    reason: first.reason.clone(),
-                    message: format!("{} [{}]", first.message, listed(&names, count)),
-                };
-                self.warnings.push((signal.guard.origin.id.clone(), notice));
-            }
-            active.push(json!({
-                "id": signal.guard.origin.id,
-                "reason": first.reason,
-                "severity": signal.severity,
-                "message": first.message,
-                "role": first.role,
-                "count": count,
-                "pods": listed(&names, count),
-                "since": first.since.to_string(),
-            }));
-        }
-        let bad = |s: &&Value| matches!(text(s, "/severity"), "fatal" | "degraded");
-        let fatal = |s: &&Value| text(s, "/severity") == "fatal";
-        self.scope.worst = active
-            .iter()
-            .find(fatal)
-            .or_else(|| active.iter().find(bad))
-            .cloned();
-        self.scope.signals = Value::Array(active);
+    /// Gathers the signals that count now.
+    fn signals(&mut self, trace: Option<&mut Trace>) {
+        let mut signals = gather(self.bundle, self.test, self.stored, self.now, trace);
+        self.scope.worst = signals.worst();
+        self.scope.evidence = signals.evidence();
+        self.scope.signals = Value::Array(std::mem::take(&mut signals.active));
+        self.next = signals.next;
+        self.found = signals;
     }
 
     fn transitions(&mut self, events: &mut Vec<Notice>, mut trace: Option<&mut Trace>) {
@@ -345,6 +311,20 @@ impl<'a> Evaluation<'a> {
         Some(made)
     }
 
+    fn actions(&mut self, mut trace: Option<&mut Trace>) -> Vec<Deed> {
+        let mut all = Vec::new();
+        for action in &self.bundle.rules.actions {
+            let outcome = self.guard(&action.guard);
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.action(action, &outcome);
+            }
+            if outcome == Outcome::Holds {
+                all.extend(deeds(action, self.test));
+            }
+        }
+        all
+    }
+
     fn field(&mut self, field: &super::rule::Field) -> Option<Value> {
         let stored = self.stored.get(&field.field).filter(|v| !v.is_null());
         if field.once && stored.is_some() {
@@ -413,7 +393,7 @@ impl<'a> Evaluation<'a> {
     fn differs(&self, status: &Map<String, Value>) -> bool {
         let fields = self.bundle.rules.fields.iter().map(|f| f.field.as_str());
         let field = |name: &str| self.stored.get(name) != status.get(name);
-        if fields.chain(["phase"]).any(field) {
+        if fields.chain(["phase", FIRST_SEEN]).any(field) {
             return true;
         }
         let made = status.get("conditions").and_then(Value::as_array);
@@ -425,17 +405,6 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// So many pods are named in a message; of the rest the number is said.
-const MAX_NAMES: usize = 3;
-
-fn listed(names: &[&str], count: usize) -> String {
-    let shown = names.join(", ");
-    match count.saturating_sub(names.len()) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
-fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
+pub(crate) fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
     Some(a.map_or(b, |a| a.min(b)))
 }

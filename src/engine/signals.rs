@@ -1,0 +1,217 @@
+//! The signals of a test's pods at a time: which count, on which pods, what Kubernetes' events and the test's spec say
+//! more about them, and when the next one will count.
+
+use super::explain::Trace;
+use super::index::{Span, Test};
+use super::notice::Notice;
+use super::render::text;
+use super::rule::{EventType, Severity, Signal};
+use super::text::escape;
+use super::verdict::earliest;
+use crate::bundle::Bundle;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashSet};
+
+/// The field of the status that dates what Kubernetes does not date: a time for each rule.
+pub const FIRST_SEEN: &str = "firstSeen";
+
+/// So many pods are named in a message; of the rest the number is said.
+const MAX_NAMES: usize = 3;
+
+/// What is to be looked up before a signal is reported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    pub rule: usize,
+    /// The uid of the pod or child that the events are about.
+    pub uid: String,
+    /// The reasons that say more.
+    pub reasons: Vec<String>,
+}
+
+/// All signals at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Those that count, the highest priority first: the root `signals`.
+    pub active: Vec<Value>,
+    /// Signals of severity `warn`, by rule.
+    pub warnings: Vec<(String, Notice)>,
+    pub first_seen: Map<String, Value>,
+    pub questions: Vec<Question>,
+    pub next: Option<Timestamp>,
+}
+
+impl Signals {
+    /// The highest of severity `fatal`, or else `degraded`: the root `worst`.
+    pub fn worst(&self) -> Option<Value> {
+        let is = |severity| move |s: &&Value| text(s, "/severity") == severity;
+        let fatal = self.active.iter().find(is("fatal"));
+        fatal
+            .or_else(|| self.active.iter().find(is("degraded")))
+            .cloned()
+    }
+
+    /// The highest of severity `info`: the root `evidence`.
+    pub fn evidence(&self) -> Option<Value> {
+        let info = |s: &&Value| text(s, "/severity") == "info";
+        self.active.iter().find(info).cloned()
+    }
+}
+
+/// Gathers the signals of `test` at `now`; `stored` is its status.
+pub(crate) fn gather(
+    bundle: &Bundle,
+    test: &Test,
+    stored: &Value,
+    now: Timestamp,
+    mut trace: Option<&mut Trace>,
+) -> Signals {
+    let mut signals = Signals::default();
+    // Pods whose signal is one that the status dates: `until` of their other spans does not know of it.
+    let mut taken = HashSet::new();
+    for (rule, pods) in &test.spans {
+        let Some(signal) = bundle.rules.signals.get(*rule) else {
+            continue;
+        };
+        let dated = signals.date(signal, stored, now);
+        let counting = signals.counting(pods, dated, &taken, now);
+        if signal.dated_when_seen {
+            taken.extend(counting.iter().map(|(pod, _)| *pod));
+        }
+        let Some((first_pod, first)) = counting.first() else {
+            continue;
+        };
+        let text = test.texts.get(rule);
+        if text.is_none()
+            && !signal.events.is_empty()
+            && let Some(uid) = test.uid_of(first_pod)
+        {
+            signals.questions.push(Question {
+                rule: *rule,
+                uid: uid.to_string(),
+                reasons: signal.events.clone(),
+            });
+        }
+        let message = message(signal, &first.message, text, test);
+        let names: Vec<&str> = counting
+            .iter()
+            .take(MAX_NAMES)
+            .map(|(pod, _)| pod.trim_end_matches('/'))
+            .collect();
+        let pods = listed(&names, counting.len());
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.signal(signal, &pods, &first.reason, &message, dated.or(first.from));
+        }
+        if signal.severity == Severity::Warn {
+            let notice = Notice {
+                kind: EventType::Warning,
+                reason: first.reason.clone(),
+                message: format!("{message} [{pods}]"),
+            };
+            let id = signal.guard.origin.id.clone();
+            signals.warnings.push((id, notice));
+        }
+        signals.active.push(json!({
+            "id": signal.guard.origin.id,
+            "reason": first.reason,
+            "severity": signal.severity,
+            "message": message,
+            "count": counting.len(),
+            "pods": pods,
+            "since": first.since.to_string(),
+        }));
+    }
+    signals
+}
+
+impl Signals {
+    /// From when on a signal counts that is dated in the status, and its date.
+    fn date(&mut self, signal: &Signal, stored: &Value, now: Timestamp) -> Option<Timestamp> {
+        if !signal.dated_when_seen {
+            return None;
+        }
+        let id = &signal.guard.origin.id;
+        let seen = stored.get(FIRST_SEEN).and_then(|seen| seen.get(id));
+        let seen = seen.and_then(|s| s.as_str()?.parse().ok()).unwrap_or(now);
+        self.first_seen.insert(id.clone(), seen.to_string().into());
+        Some(seen.saturating_add(signal.guard.lasting).unwrap_or(seen))
+    }
+
+    /// The pods on which a signal counts now; notes when that may change.
+    fn counting<'a>(
+        &mut self,
+        pods: &'a BTreeMap<String, Span>,
+        dated: Option<Timestamp>,
+        taken: &HashSet<&str>,
+        now: Timestamp,
+    ) -> Vec<(&'a str, &'a Span)> {
+        let mut counting = Vec::new();
+        for (pod, span) in pods {
+            let Some(from) = dated.or(span.from) else {
+                continue;
+            };
+            if from > now {
+                self.next = earliest(self.next, from);
+                continue;
+            }
+            match span.until {
+                Some(until) if until <= now => continue,
+                Some(until) => self.next = earliest(self.next, until),
+                None => {}
+            }
+            if !taken.contains(pod.as_str()) {
+                counting.push((pod.as_str(), span));
+            }
+        }
+        counting
+    }
+}
+
+/// The message of a signal with what an event says, and with the fields of the test that name what it is about.
+fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) -> String {
+    let mut message = message.to_string();
+    if let Some(event) = event.filter(|e| !e.is_empty()) {
+        message = format!("{message}: {}", escape(event));
+    }
+    let named = signal.names.as_ref().and_then(|n| n.captures(&message));
+    if let Some(named) = named.and_then(|n| n.get(1)) {
+        let spec = test.run.spec.as_ref().or_else(|| test.object.get("spec"));
+        let mut fields = Vec::new();
+        find(
+            "spec",
+            spec.unwrap_or(&Value::Null),
+            named.as_str(),
+            &mut fields,
+        );
+        if !fields.is_empty() {
+            message = format!("{message} ({})", fields.join(", "));
+        }
+    }
+    message
+}
+
+/// The paths of all strings that are `wanted`.
+fn find(path: &str, value: &Value, wanted: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text == wanted => found.push(path.to_string()),
+        Value::Array(entries) => {
+            for (n, entry) in entries.iter().enumerate() {
+                find(&format!("{path}[{n}]"), entry, wanted, found);
+            }
+        }
+        Value::Object(entries) => {
+            for (key, entry) in entries {
+                find(&format!("{path}.{key}"), entry, wanted, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn listed(names: &[&str], count: usize) -> String {
+    let shown = names.join(", ");
+    match count.saturating_sub(names.len()) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
