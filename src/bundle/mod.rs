@@ -4,6 +4,7 @@
 
 mod compile;
 pub mod filters;
+pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod templates;

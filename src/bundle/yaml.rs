@@ -34,10 +34,16 @@ pub fn all_from_str<T: DeserializeOwned>(file: &str, source: &str) -> Result<Vec
 
 fn problem(file: &str, source: &str, error: &serde_saphyr::Error) -> Box<Problem> {
     let error = error.without_snippet();
-    let problem = Problem::new(file, error.to_string());
+    let message = error.to_string();
     Box::new(match error.location() {
-        Some(at) => problem.at(source, at.line() as usize, at.column() as usize),
-        None => problem,
+        Some(at) => {
+            let (line, column) = (at.line() as usize, at.column() as usize);
+            // The place is said once, below the message.
+            let place = format!(" at line {line}, column {column}");
+            let message = message.strip_suffix(&place).unwrap_or(&message);
+            Problem::new(file, message).at(source, line, column)
+        }
+        None => Problem::new(file, message),
     })
 }
 
