@@ -60,6 +60,9 @@ fn strict_schema() -> Value {
 }
 
 fn wrong_kind(value: &Value) -> Option<FieldError> {
+    if !value.is_object() {
+        return Some(FieldError::new("the test", "this is not an object"));
+    }
     let (version, kind) = (value["apiVersion"].as_str(), value["kind"].as_str());
     let wrong = |path, found: &str, expected| {
         Some(FieldError::new(

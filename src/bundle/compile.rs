@@ -221,7 +221,7 @@ impl Compiler<'_> {
                 })
             })
             .collect();
-        let when = w.when.map(|when| self.clause(&w.kind, when, VERDICT_ROOTS));
+        let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
         Some(Condition {
             when: flip(when)?,
             kind: w.kind.value,

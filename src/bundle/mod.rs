@@ -5,6 +5,7 @@
 mod compile;
 pub mod filters;
 mod names;
+pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod templates;

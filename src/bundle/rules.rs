@@ -140,7 +140,7 @@ pub struct Condition {
     #[serde(rename = "final", default)]
     pub kept: bool,
     /// Otherwise the stored condition stays.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     pub cases: Vec<Case>,
 }
 

@@ -38,6 +38,9 @@ enum Kind {
     Integer,
 }
 
+/// What problems name as the file of a setting.
+pub const SETTINGS: &str = "the environment";
+
 /// The values of a bundle with the operator's environment applied; nothing when they cannot be read.
 pub fn load(
     files: &Files,
@@ -89,8 +92,8 @@ pub fn load(
                 }
             }
             Err(Mistake::Refuse(expected)) => problems.push(Problem::new(
-                variable,
-                format!("the environment variable {variable} is not {expected}: `{text}`"),
+                SETTINGS,
+                format!("{variable} is not {expected}: `{text}`"),
             )),
             Err(Mistake::Warn(expected)) => warnings.push(format!(
                 "{variable} is not {expected}: `{text}`; the default {slot} holds"
