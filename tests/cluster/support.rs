@@ -286,6 +286,15 @@ pub fn test(name: &str) -> Value {
     })
 }
 
+/// The same test, but it runs long enough for the status to say that all workers were there: it is written once a
+/// second.
+pub fn longer(mut test: Value) -> Value {
+    for role in ["master", "worker"] {
+        test["spec"][role]["annotations"]["kwok.lotest/run-for"] = "4s".into();
+    }
+    test
+}
+
 /// The built-in bundle with its files changed.
 pub fn bundle_with(change: impl FnOnce(&mut Files)) -> Bundle {
     let mut files = embedded();
