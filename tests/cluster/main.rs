@@ -7,5 +7,6 @@
 mod failing;
 mod lifecycle;
 mod reference;
+mod rename;
 mod shell;
 mod support;
