@@ -129,6 +129,9 @@ impl Room {
                 return now.unwrap();
             }
             last = now.or(last);
+            if let Some(last) = &mut last {
+                last["metadata"]["managedFields"].take();
+            }
             assert!(
                 started.elapsed() < PATIENCE,
                 "{kind} {name} is never as wanted; at last {}",
