@@ -85,6 +85,12 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
 
 /// A child that could not be made: `child`, `kind`, `name` and `message`.
 pub fn refusal(child: &Child, message: &str) -> Value {
+    // The API server begins with `jobs.batch "NAME" is ...`, and the name is said already.
+    let name = format!("\"{}\" is ", child.name());
+    let message = match message.split_once(&name) {
+        Some((resource, rest)) if !resource.trim_end().contains(' ') => rest,
+        _ => message,
+    };
     json!({
         "child": child.stem,
         "kind": child.kind(),

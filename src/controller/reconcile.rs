@@ -321,6 +321,8 @@ async fn make(
             }
             Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
                 refused.push(children::refusal(child, &e.message));
+                // Workers do not wait for a master that cannot be made.
+                break;
             }
             Err(e) => {
                 outcome.run = Some(run);

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod failing;
+mod invalid;
 mod lifecycle;
 mod reference;
+mod rename;
 mod shell;
 mod support;

@@ -129,6 +129,9 @@ impl Room {
                 return now.unwrap();
             }
             last = now.or(last);
+            if let Some(last) = &mut last {
+                last["metadata"]["managedFields"].take();
+            }
             assert!(
                 started.elapsed() < PATIENCE,
                 "{kind} {name} is never as wanted; at last {}",
@@ -284,6 +287,15 @@ pub fn test(name: &str) -> Value {
             "worker": {"command": "--locustfile /lotest/src/test.py", "annotations": briefly, "replicas": 2},
         },
     })
+}
+
+/// The same test, but it runs long enough for the status to say that all workers were there: it is written once a
+/// second.
+pub fn longer(mut test: Value) -> Value {
+    for role in ["master", "worker"] {
+        test["spec"][role]["annotations"]["kwok.lotest/run-for"] = "4s".into();
+    }
+    test
 }
 
 /// The built-in bundle with its files changed.
