@@ -7,7 +7,7 @@ use super::index::Test;
 use super::matcher::time;
 use super::notice::Notice;
 use super::path::Scope;
-use super::render::text;
+use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, EventType, Guard, Severity, Source};
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
@@ -339,7 +339,7 @@ impl<'a> Evaluation<'a> {
             "message": case.message.render(&self.scope),
             "lastTransitionTime": since,
         });
-        if let Some(generation) = self.test.object.pointer("/metadata/generation") {
+        if let Some(generation) = at(&self.test.object, "/metadata/generation") {
             made["observedGeneration"] = generation.clone();
         }
         Some(made)
