@@ -34,7 +34,7 @@ pub struct Plan {
     run: Run,
     /// The phase changes: written without waiting.
     pub urgent: bool,
-    test: Value,
+    test: Arc<Value>,
     step: Step,
     events: Vec<Notice>,
     status: Option<Map<String, Value>>,
@@ -93,7 +93,7 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
-        test: test.object.clone(),
+        test: Arc::clone(&test.object),
         ..Plan::default()
     };
     if at(&test.object, "/metadata/deletionTimestamp").is_some() {
