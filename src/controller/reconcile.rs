@@ -9,7 +9,7 @@ use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::index::{Key, Test, asked};
 use crate::engine::notice::{self, Notice};
-use crate::engine::render::{Child, render, text};
+use crate::engine::render::{Child, at, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
 use crate::engine::verdict::evaluate;
@@ -34,7 +34,7 @@ pub struct Plan {
     run: Run,
     /// The phase changes: written without waiting.
     pub urgent: bool,
-    test: Value,
+    test: Arc<Value>,
     step: Step,
     events: Vec<Notice>,
     status: Option<Map<String, Value>>,
@@ -93,10 +93,10 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
-        test: test.object.clone(),
+        test: Arc::clone(&test.object),
         ..Plan::default()
     };
-    if test.object.pointer("/metadata/deletionTimestamp").is_some() {
+    if at(&test.object, "/metadata/deletionTimestamp").is_some() {
         return plan;
     }
     let generation = generation(&test.object);
@@ -135,7 +135,7 @@ pub fn plan(
 /// Whether everything about a test was said by an operator that ran before: it has ended, and its spec has not
 /// changed since. Then nothing has to be read to know that nothing is to be done.
 fn has_ended(bundle: &Bundle, test: &Value, generation: i64) -> bool {
-    let observed = test.pointer("/status/observedGeneration");
+    let observed = at(test, "/status/observedGeneration");
     bundle.rules.phase.is_terminal(text(test, "/status/phase"))
         && observed.and_then(Value::as_i64) == Some(generation)
 }
@@ -150,7 +150,7 @@ fn conclude(
 ) -> bool {
     let verdict = evaluate(bundle, test, now);
     plan.next = [plan.next, verdict.next].into_iter().flatten().min();
-    plan.urgent = verdict.status.get("phase") != test.object.pointer("/status/phase");
+    plan.urgent = verdict.status.get("phase") != at(&test.object, "/status/phase");
     plan.events.extend(verdict.events);
     for (id, notice) in verdict.warnings {
         if !warned.contains(&id) {
@@ -370,7 +370,7 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
 }
 
 fn generation(test: &Value) -> i64 {
-    test.pointer("/metadata/generation")
+    at(test, "/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or_default()
 }

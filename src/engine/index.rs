@@ -73,11 +73,11 @@ pub struct Index {
 /// What is known of one test.
 #[derive(Debug, Clone, Default)]
 pub struct Test {
-    /// The object as stored, without managed fields.
-    pub object: Value,
+    /// The object as stored, without managed fields; shared with the task that writes for it.
+    pub object: Arc<Value>,
     version: u64,
-    /// Stem to state.
-    pub children: Map<String, Value>,
+    /// An object of stem to state: the root `children` of rules.
+    pub children: Value,
     pods: BTreeMap<String, PodFacts>,
     child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
@@ -132,15 +132,16 @@ impl Index {
                     return None;
                 }
                 test.version = version;
-                test.object = object;
+                test.object = Arc::new(object);
                 test.compare();
             }
             _ => {
                 self.delete_test(&key);
                 self.uids.insert(uid, key.clone());
                 let test = Test {
-                    object,
+                    object: Arc::new(object),
                     version,
+                    children: json!({}),
                     ..Test::default()
                 };
                 self.tests.insert(key.clone(), test);
@@ -180,7 +181,7 @@ impl Index {
         }
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
-        test.children.insert(stem.clone(), state(object));
+        test.children[stem.as_str()] = state(object);
         set_spans(
             &mut test.spans,
             &self.bundle,
@@ -210,7 +211,8 @@ impl Index {
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
-            .flat_map(|(key, test)| test.children.iter().map(move |c| (key, c)))
+            .flat_map(|(key, test)| test.children.as_object().map(|all| (key, all)))
+            .flat_map(|(key, all)| all.iter().map(move |c| (key, c)))
             .filter(|(key, (_, state))| {
                 text(state, "/kind") == kind
                     && !is_gone(state)

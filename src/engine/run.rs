@@ -4,6 +4,7 @@ use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// What the operator did for a test and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -28,7 +29,7 @@ pub struct Run {
     pub errors: Vec<String>,
     /// The spec that the test was started with.
     #[serde(skip)]
-    pub spec: Option<Value>,
+    pub spec: Option<Arc<Value>>,
     /// After a failure: when to try again, unless the test asks for something
     /// else by then than it did (see [`super::index::asked`]).
     #[serde(skip)]
@@ -50,7 +51,7 @@ impl Revision {
         Run {
             bundle: Some(self.bundle.clone()),
             children: self.children.iter().map(|c| c.stem.clone()).collect(),
-            spec: Some(self.spec.clone()),
+            spec: Some(Arc::new(self.spec.clone())),
             ..Run::default()
         }
     }

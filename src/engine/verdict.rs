@@ -7,12 +7,13 @@ use super::index::Test;
 use super::matcher::time;
 use super::notice::Notice;
 use super::path::Scope;
-use super::render::text;
+use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, EventType, Guard, Severity, Source};
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the rules conclude.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,7 +46,7 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
     let ended = text(&test.object, "/status/phase");
     if bundle.rules.phase.is_terminal(ended) {
         let mut afresh = test.clone();
-        if let Some(object) = afresh.object.as_object_mut() {
+        if let Some(object) = Arc::make_mut(&mut afresh.object).as_object_mut() {
             object.remove("status");
         }
         let mut again = Trace::new(bundle, test, now);
@@ -104,7 +105,7 @@ struct Evaluation<'a> {
 /// The roots that rules about a test start from.
 struct VerdictScope<'a> {
     test: &'a Value,
-    children: Value,
+    children: &'a Value,
     values: &'a Value,
     pods: Value,
     signals: Value,
@@ -117,7 +118,7 @@ impl Scope for VerdictScope<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
             "test" => Some(self.test),
-            "children" => Some(&self.children),
+            "children" => Some(self.children),
             "values" => Some(self.values),
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
@@ -145,7 +146,7 @@ impl<'a> Evaluation<'a> {
         };
         let scope = VerdictScope {
             test: &test.object,
-            children: Value::Object(test.children.clone()),
+            children: &test.children,
             values: &bundle.values,
             pods: test.pods(),
             signals: Value::Null,
@@ -339,7 +340,7 @@ impl<'a> Evaluation<'a> {
             "message": case.message.render(&self.scope),
             "lastTransitionTime": since,
         });
-        if let Some(generation) = self.test.object.pointer("/metadata/generation") {
+        if let Some(generation) = at(&self.test.object, "/metadata/generation") {
             made["observedGeneration"] = generation.clone();
         }
         Some(made)
