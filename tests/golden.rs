@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// The least number of cases of each kind.
 const RENDER_CASES: usize = 25;
-const TIMELINES: usize = 1;
+const TIMELINES: usize = 20;
 
 /// What of values.yaml is not for templates: rules and the operator itself read it.
 const NOT_FOR_TEMPLATES: [&str; 2] = ["/podSelector", "/grace/"];

@@ -69,7 +69,8 @@ error: mapping values are not allowed in this context
   --> standard input:2:7
   |
 2 |   spec: {
-  |       ^",
+  |       ^
+  = help: text with `: ` in it is written in quotes; or the line is indented too far",
     );
     pipe(&["render"], "apiVersion: v1\nkind: Pod\n").fails(
         2,
