@@ -10,6 +10,7 @@ use std::path::Path;
 const REFUSED: &[(&str, &str)] = &[
     ("env-from-file", "valueFrom: Invalid value"),
     ("resources-claims", "resources.claims[0]: Not found"),
+    ("resources-unset", "resources.claims[0]: Not found"),
 ];
 
 #[tokio::test]

@@ -191,10 +191,7 @@ async fn the_status_of_a_test_that_ended_counts_its_workers() {
     assert_eq!(ended["status"]["connectedWorkers"], 2);
     let workers = condition(&ended, "WorkersConnected");
     assert_eq!(workers["reason"], "AllWorkersConnected");
-    assert_eq!(
-        workers["message"],
-        "All workers were connected; some have ended"
-    );
+    assert_eq!(workers["message"], "2/2 workers connected");
 }
 
 /// The steps of the "GitHub Actions example", each in a shell of its own, as a runner does it.
