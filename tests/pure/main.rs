@@ -9,5 +9,7 @@ mod contract_differs;
 mod contract_objects;
 mod contract_quoting;
 mod crd;
+mod hostile;
+mod leaves;
 mod support;
 mod words;
