@@ -11,5 +11,6 @@ mod contract_quoting;
 mod crd;
 mod hostile;
 mod leaves;
+mod settings;
 mod support;
 mod words;
