@@ -9,5 +9,8 @@ mod contract_differs;
 mod contract_objects;
 mod contract_quoting;
 mod crd;
+mod hostile;
+mod leaves;
+mod settings;
 mod support;
 mod words;
