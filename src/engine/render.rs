@@ -2,10 +2,11 @@
 //! and given what the engine owns.
 
 use super::fields;
+use super::read_back::read_back;
+use crate::bundle::Bundle;
 use crate::bundle::filters::Warnings;
 use crate::bundle::problem::Problem;
 use crate::bundle::templates::{ChildTemplate, from_error};
-use crate::bundle::{Bundle, yaml};
 use minijinja::context;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
                 rendered.warnings.push(warning);
             }
         }
-        let object: Value = yaml::from_str(&template.file, &text)
+        let object = read_back(&template.file, &text)
             .map_err(|problem| invalid_yaml(template, &text, &problem))?;
         if object.is_null() {
             continue;
