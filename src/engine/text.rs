@@ -69,6 +69,8 @@ impl Text {
                 }
             }
         }
+        // What is missing at the end leaves its space behind.
+        out.truncate(out.trim_end().len());
         shorten(out)
     }
 }

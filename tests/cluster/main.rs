@@ -11,3 +11,4 @@ mod reference;
 mod rename;
 mod shell;
 mod support;
+mod trouble;
