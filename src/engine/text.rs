@@ -75,6 +75,8 @@ impl Text {
                 }
             }
         }
+        // What is missing at the end leaves its space behind.
+        out.truncate(out.trim_end().len());
         shorten(out)
     }
 }

@@ -12,3 +12,4 @@ mod reference;
 mod rename;
 mod shell;
 mod support;
+mod trouble;
