@@ -14,8 +14,20 @@ use sha2::{Digest, Sha256};
 /// The API's limit for the note of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Sends an event. Events are best effort: what cannot be sent is logged.
+/// Sends an event about a test as it was. Events are best effort: what cannot be
+/// sent is logged.
 pub async fn send(client: &Client, test: &Value, notice: &Notice) {
+    send_about(
+        client,
+        test,
+        text(test, "/metadata/resourceVersion"),
+        notice,
+    )
+    .await;
+}
+
+/// Sends an event about an occurrence that has an identity of its own.
+pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice: &Notice) {
     let namespace = text(test, "/metadata/namespace");
     let name = text(test, "/metadata/name");
     let mut note = notice.message.clone();
@@ -27,7 +39,7 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     let event = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": format!("{name}.{}", fingerprint(test, notice))},
+        "metadata": {"name": format!("{name}.{}", fingerprint(test, occurrence, notice))},
         "eventTime": format!("{:.6}", Timestamp::now()),
         "type": notice.kind,
         "reason": notice.reason,
@@ -58,12 +70,12 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     }
 }
 
-/// The same for the same occurrence: the test as it was, and what is said.
-fn fingerprint(test: &Value, notice: &Notice) -> String {
+/// The same for the same occurrence and what is said of it.
+fn fingerprint(test: &Value, occurrence: &str, notice: &Notice) -> String {
     let mut hash = Sha256::new();
     for part in [
         text(test, "/metadata/uid"),
-        text(test, "/metadata/resourceVersion"),
+        occurrence,
         &notice.reason,
         &notice.message,
     ] {
