@@ -167,7 +167,10 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
                 outcome.took = began.elapsed();
                 return outcome;
             }
-            Err(e) => outcome.retry = Some(format!("cannot write the status: {e}")),
+            Err(e) => {
+                let error = super::with_causes(&e);
+                outcome.retry = Some(format!("cannot write the status: {error}"));
+            }
         }
     }
     let step = match &plan.step {
@@ -176,7 +179,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
     if let Err(e) = step {
-        outcome.retry = Some(e.to_string());
+        outcome.retry = Some(super::with_causes(&e));
     }
     outcome.took = began.elapsed();
     outcome

@@ -156,7 +156,12 @@ impl Watch {
                 Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
                 Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
                 Err(e) => {
-                    tracing::warn!(kind = resource.kind, error = %e, "watch interrupted; it will be taken up again");
+                    let error = super::with_causes(&e);
+                    tracing::warn!(
+                        kind = resource.kind,
+                        error,
+                        "watch interrupted; it will be taken up again"
+                    );
                     continue;
                 }
             };
