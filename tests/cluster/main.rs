@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod foreign;
+mod idle;
 mod lifecycle;
+mod process;
 mod restart;
 mod support;

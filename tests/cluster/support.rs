@@ -269,15 +269,24 @@ impl Room {
     /// The requests of operators for objects of this namespace so far, as the API server logged them, without
     /// the watches.
     pub fn requests(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
-        log.lines()
-            // The last line may be half written.
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|r| r["user"]["username"] == "system:serviceaccount:lotest-system:lotest")
+        audit()
+            .into_iter()
+            .filter(|r| r["user"]["username"] == OPERATOR)
             .filter(|r| r["objectRef"]["namespace"] == self.namespace.as_str())
             .filter(|r| r["verb"] != "watch")
             .collect()
     }
+}
+
+/// The user that operators are.
+pub const OPERATOR: &str = "system:serviceaccount:lotest-system:lotest";
+
+/// Every request that the API server has logged so far.
+pub fn audit() -> Vec<Value> {
+    let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
+    // The last line may be half written.
+    let lines = log.lines().map(serde_json::from_str);
+    lines.filter_map(Result::ok).collect()
 }
 
 /// The command of the operator as its own ServiceAccount, to be completed.
