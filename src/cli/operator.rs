@@ -54,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         let config = kube::Config::infer()
             .await
             .map_err(|e| Failure::Other(format!("cannot reach a cluster: {e}")))?;
+        tracing::info!(cluster = %config.cluster_url, "connecting");
         let run = async {
             let client = controller::client(config)?;
             controller::run(client, bundle, arguments.namespaces, addresses, stopped).await
