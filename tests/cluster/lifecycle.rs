@@ -121,7 +121,7 @@ async fn a_test_runs_to_its_end_and_leaves_nothing_when_deleted() {
                 "PodsHealthy",
                 "True",
                 "PodsHealthy",
-                "No pod was in trouble"
+                "The pods ended with the test"
             ],
         ]
     );
@@ -191,7 +191,7 @@ async fn a_test_whose_master_fails_has_failed() {
                 "PodsHealthy",
                 "True",
                 "PodsHealthy",
-                "No pod was in trouble"
+                "The pods ended with the test"
             ],
         ]
     );

@@ -136,7 +136,7 @@ impl Room {
     pub async fn events(&self, test: &str) -> Vec<String> {
         let mut events = self.list("Event").await;
         events.retain(|e| e["regarding"]["kind"] == "LocustTest" && e["regarding"]["name"] == test);
-        events.sort_by_key(|e| e["eventTime"].as_str().unwrap().to_string());
+        events.sort_by_key(resource_version);
         let text = |e: &Value, key: &str| e[key].as_str().unwrap_or_default().to_string();
         let line = |e| {
             format!(
@@ -463,4 +463,10 @@ pub fn condition<'a>(test: &'a Value, kind: &str) -> &'a Value {
 
 pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap()
+}
+
+/// Grows with every write in the cluster.
+fn resource_version(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap();
+    version.parse().unwrap()
 }
