@@ -10,6 +10,7 @@ mod contract_objects;
 mod contract_quoting;
 mod crd;
 mod hostile;
+mod hostile_text;
 mod leaves;
 mod settings;
 mod support;
