@@ -20,7 +20,7 @@ const WORKERS: [&str; 4] = [
 fn conditions(test: &Value) -> Vec<[&str; 4]> {
     let conditions = test["status"]["conditions"].as_array().unwrap();
     let fields = ["type", "status", "reason", "message"];
-    let of = |c| fields.map(|key| Value::as_str(&Value::get(c, key).unwrap()).unwrap());
+    let of = |c| fields.map(|key| Value::as_str(Value::get(c, key).unwrap()).unwrap());
     conditions.iter().map(of).collect()
 }
 

@@ -10,3 +10,4 @@ mod lifecycle;
 mod process;
 mod restart;
 mod support;
+mod writes;
