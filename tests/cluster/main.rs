@@ -17,3 +17,4 @@ mod restart;
 mod shell;
 mod support;
 mod trouble;
+mod writes;

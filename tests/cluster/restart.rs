@@ -1,105 +1,12 @@
 //! The operator is killed at any point and started again: the test ends as it would have, with the same children.
 
-use crate::support::{Room, condition, config, endless, uid, until};
-use axum::http::{Method, Request, Response};
-use futures::future::{BoxFuture, join_all};
-use kube::client::{Body, ClientBuilder};
+use crate::support::{InProcess, Room, condition, config, endless, test, uid, until};
+use crate::writes::{Point, Writes};
+use futures::future::join_all;
+use kube::client::ClientBuilder;
 use lotest::bundle::{Bundle, embedded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-use tokio::sync::Notify;
-use tower::{Layer, Service};
-
-/// Where the operator is killed.
-#[derive(Debug, Clone, Copy)]
-enum Point {
-    /// The write was answered; the operator never learns of it.
-    Answered(usize),
-    /// The write was sent, and arrives while the next operator may be running.
-    Sent(usize),
-}
-
-/// Counts the writes of a client. At the point it notifies, and lets nothing more through.
-#[derive(Clone)]
-struct Writes {
-    point: Point,
-    count: Arc<AtomicUsize>,
-    reached: Arc<Notify>,
-}
-
-impl Writes {
-    fn until(point: Point) -> Writes {
-        Writes {
-            point,
-            count: Arc::default(),
-            reached: Arc::default(),
-        }
-    }
-}
-
-impl<S> Layer<S> for Writes {
-    type Service = Counted<S>;
-
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted {
-            inner,
-            writes: self.clone(),
-        }
-    }
-}
-
-struct Counted<S> {
-    inner: S,
-    writes: Writes,
-}
-
-impl<S, B> Service<Request<Body>> for Counted<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    B: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.method() == Method::GET {
-            return Box::pin(self.inner.call(request));
-        }
-        let Writes {
-            point,
-            count,
-            reached,
-        } = self.writes.clone();
-        let (Point::Answered(last) | Point::Sent(last)) = point;
-        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-        if number > last {
-            return Box::pin(pending());
-        }
-        let answer = self.inner.call(request);
-        if number < last {
-            return Box::pin(answer);
-        }
-        Box::pin(async move {
-            match point {
-                Point::Answered(_) => drop(answer.await),
-                Point::Sent(_) => drop(tokio::spawn(async move { drop(answer.await) })),
-            }
-            reached.notify_one();
-            pending().await
-        })
-    }
-}
 
 fn bundle() -> Bundle {
     Bundle::load(&embedded(), &BTreeMap::new()).unwrap().0
@@ -196,13 +103,19 @@ async fn assert_ended_well(room: &Room, before: &[String], point: &str) {
     );
 }
 
-/// Says whether the run had so many writes.
-async fn killed_at(point: Point) -> bool {
-    let room = Room::new("restart").await;
+/// An operator whose writes are counted.
+async fn counted(room: &Room, point: Point) -> (InProcess, Writes) {
     let writes = Writes::until(point);
     let config = config("LOTEST_TEST_OPERATOR_KUBECONFIG").await;
     let client = ClientBuilder::try_from(config).unwrap();
-    let operator = room.operator_with_client(client.with_layer(&writes).build(), bundle());
+    let client = client.with_layer(&writes).build();
+    (room.operator_with_client(client, bundle()), writes)
+}
+
+/// Says whether the run had so many writes.
+async fn killed_at(point: Point) -> bool {
+    let room = Room::new("restart").await;
+    let (operator, writes) = counted(&room, point).await;
     room.create(endless("load")).await;
     let whole_run = async {
         play_master(&room).await;
@@ -281,4 +194,44 @@ async fn the_process_is_killed_five_times_in_one_run() {
         .filter(|r| r["responseStatus"]["code"] == 201);
     let children = made.filter(|r| r["verb"] == "patch" && r["objectRef"]["subresource"].is_null());
     assert_eq!(children.count(), 3, "each child is made once");
+}
+
+/// Nothing of a test that is deleted while one of its writes is under way comes back, nor gets into
+/// the next one of its name.
+async fn deleted_at(number: usize) {
+    let room = Room::new("overtaken").await;
+    let (_operator, writes) = counted(&room, Point::Held(number)).await;
+    room.create(endless("load")).await;
+    writes.reached.notified().await;
+    room.delete("LocustTest", "load").await;
+    room.until_gone("LocustTest", "load").await;
+    let mut wanted = test("load");
+    wanted["spec"]["worker"]["replicas"] = 1.into();
+    let next = room.create(wanted).await;
+    // When the operator has seen a test that was made later, it has seen this one too.
+    room.create(endless("later")).await;
+    room.until_phase("later", "Running").await;
+    writes.release.notify_one();
+
+    let ended = room.until_phase("load", "Succeeded").await;
+    assert_eq!(uid(&ended), uid(&next), "{number}");
+    assert_eq!(ended["status"]["expectedWorkers"], 1, "{number}");
+    assert_eq!(*condition(&ended, "SpecDrifted"), Value::Null, "{number}");
+    assert_eq!(condition(&ended, "Ready")["status"], "True", "{number}");
+    for (kind, name) in [
+        ("Service", "load-master"),
+        ("Job", "load-master"),
+        ("Job", "load-worker"),
+    ] {
+        let child = room.get(kind, name).await.unwrap();
+        let owner = &child["metadata"]["ownerReferences"][0]["uid"];
+        assert_eq!(owner, uid(&next), "{number}: {kind} {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_test_deleted_during_any_write_does_not_come_back() {
+    for first in [1, 5] {
+        join_all((first..first + 4).map(deleted_at)).await;
+    }
 }
