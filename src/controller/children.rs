@@ -1,13 +1,11 @@
 //! Children on the API server: looking before the first write, applying.
 
-use super::{MANAGER, watch};
+use super::apply::{self, Part};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
 use crate::engine::render::{CHILD_LABEL, Child, text};
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
-};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 /// The kinds of children that a bundle makes, each once.
@@ -27,11 +25,10 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {
+fn api(client: &Client, child: &Child) -> Api<DynamicObject> {
     let resource = resource(child.api_version(), child.kind());
     let namespace = text(&child.object, "/metadata/namespace");
-    let api = Api::namespaced_with(client.clone(), namespace, &resource);
-    (api, resource)
+    Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
 /// What exists under the names of children.
@@ -50,7 +47,7 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
     let uid = text(test, "/metadata/uid");
     let mut found = Found::default();
     for child in children {
-        let (api, _) = api(client, child);
+        let api = api(client, child);
         let existing = match api.get_metadata_opt(child.name()).await {
             Ok(Some(existing)) => existing,
             Ok(None) => continue,
@@ -123,11 +120,7 @@ pub async fn adopt(client: &Client, child: &Child) -> Result<Value, kube::Error>
 }
 
 async fn patch(client: &Client, child: &Child, object: &Value) -> Result<Value, kube::Error> {
-    let (api, resource) = api(client, child);
-    let mut params = PatchParams::apply(MANAGER).force();
-    params.field_validation = Some(ValidationDirective::Strict);
-    let applied = api
-        .patch(child.name(), &params, &Patch::Apply(object))
-        .await?;
-    Ok(watch::plain(applied, &resource))
+    let resource = resource(child.api_version(), child.kind());
+    let key = (text(&child.object, "/metadata/namespace"), child.name());
+    apply::apply(client, &resource, key, Part::Object, object).await
 }

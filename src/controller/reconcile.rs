@@ -1,10 +1,11 @@
 //! One look at one test: [`plan`] decides, without a client; [`execute`] does
 //! the reading and writing that the plan asks for.
 
+use super::apply::{self, Part};
 use super::children;
 use super::events;
 use super::revision::{self, Revision};
-use super::{MANAGER, watch};
+use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::index::{Key, Run, Test, asked};
@@ -14,7 +15,6 @@ use crate::engine::rule::Occasion;
 use crate::engine::verdict::{Notice, evaluate};
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -182,20 +182,17 @@ async fn write_status(
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
     let resource = watch::tests();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), text(test, "/metadata/namespace"), &resource);
-    let name = text(test, "/metadata/name");
-    let patch = json!({
+    let key = (
+        text(test, "/metadata/namespace"),
+        text(test, "/metadata/name"),
+    );
+    let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": name, "uid": text(test, "/metadata/uid")},
+        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
         "status": status,
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = api
-        .patch_status(name, &params, &Patch::Apply(patch))
-        .await?;
-    Ok(watch::plain(written, &resource))
+    apply::apply(client, &resource, key, Part::Status, &object).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {
