@@ -170,6 +170,17 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         Step::Recreate(stems) => recreate(context, &plan, stems, &mut outcome).await,
     };
     if let Err(e) = step {
+        // What the API server says is for the user too, such as that the test is too large to be recorded.
+        if let kube::Error::Api(status) = &e
+            && ![409, 429].contains(&status.code)
+        {
+            let mut run = outcome.run.take().unwrap_or_else(|| plan.run.clone());
+            run.errors = vec![format!(
+                "the API server refuses a write: {}",
+                status.message
+            )];
+            outcome.run = Some(run);
+        }
         outcome.retry = Some(e.to_string());
     }
     outcome.took = began.elapsed();
