@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod failing;
+mod hostile;
 mod invalid;
 mod lifecycle;
 mod reference;

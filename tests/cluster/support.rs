@@ -170,19 +170,27 @@ impl Room {
 
     /// The same with settings in its environment.
     pub fn operator_with(&self, settings: &[(&str, &str)]) -> Operator {
-        let child = Command::new(env!("CARGO_BIN_EXE_lotest"))
+        let mut command = self.operator_command();
+        Operator(command.envs(settings.iter().copied()).spawn().unwrap())
+    }
+
+    /// The same with its log in a file.
+    pub fn operator_logging_to(&self, log: std::fs::File) -> Operator {
+        Operator(self.operator_command().stderr(log).spawn().unwrap())
+    }
+
+    fn operator_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
+        command
             .env(
                 "KUBECONFIG",
                 from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG"),
             )
-            .envs(settings.iter().copied())
             .args(["operator", "--namespace", &self.namespace])
             .args(["--health-probe-bind-address", "0"])
             .args(["--metrics-bind-address", "0"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Operator(child)
+            .stdin(Stdio::null());
+        command
     }
 
     /// An operator that runs another bundle, in this process.
