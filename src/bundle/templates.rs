@@ -4,6 +4,7 @@
 use super::filters;
 use super::names;
 use super::problem::Problem;
+use super::yaml;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, UndefinedBehavior};
@@ -86,8 +87,7 @@ fn lines_of_blocks_vanish() -> SyntaxConfig {
 }
 
 /// Every interpolation is one JSON value on one line, which YAML reads back to
-/// the same value. JSON may leave characters as they are that YAML takes for
-/// line breaks or refuses; those are escaped.
+/// the same value.
 fn write_json(out: &mut Output, value: &Value) -> Result<(), Error> {
     // In a list or a map it would become null, and the field would be gone without a word.
     if let Some(path) = undefined_in(value) {
@@ -106,13 +106,7 @@ fn write_json(out: &mut Output, value: &Value) -> Result<(), Error> {
     }
     let json = serde_json::to_string(value)
         .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    let mut rest = json.as_str();
-    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_not_yaml(*c)) {
-        out.write_str(&rest[..at])?;
-        write!(out, "\\u{:04x}", c as u32)?;
-        rest = &rest[at + c.len_utf8()..];
-    }
-    Ok(out.write_str(rest)?)
+    Ok(yaml::write_json(out, &json)?)
 }
 
 /// Where in `value` something is undefined: empty for the value itself, else a path such as `[0].name`.
@@ -130,13 +124,6 @@ fn undefined_in(value: &Value) -> Option<String> {
         }),
         _ => None,
     }
-}
-
-fn is_not_yaml(c: char) -> bool {
-    matches!(
-        c,
-        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
-    )
 }
 
 /// The value of a top-level `key:` line, in the file or in what it extends.

@@ -4,6 +4,7 @@
 use super::problem::{Problem, nearest};
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+use std::fmt;
 
 /// YAML 1.2 as Kubernetes users write it: `on` and `no` are strings, `0755` is
 /// octal, a key given twice is an error.
@@ -31,6 +32,24 @@ pub fn from_str<T: DeserializeOwned>(file: &str, source: &str) -> Result<T, Box<
 pub fn all_from_str<T: DeserializeOwned>(file: &str, source: &str) -> Result<Vec<T>, Box<Problem>> {
     serde_saphyr::from_multiple_with_options(source, options())
         .map_err(|e| problem(file, source, &e))
+}
+
+/// Writes JSON so that YAML reads the same from it. JSON may leave characters as they are, in strings alone, that YAML
+/// takes for line breaks or refuses; those are escaped.
+pub fn write_json(out: &mut impl fmt::Write, json: &str) -> fmt::Result {
+    let mut rest = json;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_not_yaml(*c)) {
+        write!(out, "{}\\u{:04x}", &rest[..at], c as u32)?;
+        rest = &rest[at + c.len_utf8()..];
+    }
+    out.write_str(rest)
+}
+
+fn is_not_yaml(c: char) -> bool {
+    matches!(
+        c,
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    )
 }
 
 fn problem(file: &str, source: &str, error: &Error) -> Box<Problem> {

@@ -1,13 +1,12 @@
 //! Children on the API server: looking before the first write, applying.
 
+use super::apply::{self, Part};
 use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
-};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// The kinds of children that a bundle makes, each once.
@@ -118,13 +117,9 @@ pub fn is_refusal(code: u16) -> bool {
 
 /// Applies a child that does not exist yet.
 pub async fn apply(client: &Client, child: &Child) -> Result<Value, kube::Error> {
-    let (api, resource) = api(client, child);
-    let mut params = PatchParams::apply(MANAGER).force();
-    params.field_validation = Some(ValidationDirective::Strict);
-    let applied = api
-        .patch(child.name(), &params, &Patch::Apply(&child.object))
-        .await?;
-    Ok(watch::plain(applied, &resource))
+    let resource = resource(child.api_version(), child.kind());
+    let key = (text(&child.object, "/metadata/namespace"), child.name());
+    apply::apply(client, &resource, key, Part::Object, &child.object).await
 }
 
 /// Gives a child that runs already our labels, by which it is watched, and leaves the rest alone:

@@ -2,6 +2,7 @@
 //! and decides ([`run`]); short tasks do the writing ([`reconcile`]) and report
 //! back. No lock, no finalizer, no polling.
 
+mod apply;
 mod children;
 mod events;
 mod http;

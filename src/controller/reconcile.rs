@@ -1,10 +1,11 @@
 //! One look at one test: [`plan`] decides, without a client; [`execute`] does
 //! the reading and writing that the plan asks for.
 
+use super::apply::{self, Part};
 use super::children;
 use super::events;
 use super::revision;
-use super::{MANAGER, watch};
+use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::index::{Key, Test, asked};
@@ -15,7 +16,6 @@ use crate::engine::run::{Revision, Run};
 use crate::engine::verdict::evaluate;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -193,6 +193,17 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
     if let Err(e) = step {
+        // What the API server says is for the user too, such as that the test is too large to be recorded.
+        if let kube::Error::Api(status) = &e
+            && ![409, 429].contains(&status.code)
+        {
+            let mut run = outcome.run.take().unwrap_or_else(|| plan.run.clone());
+            run.errors = vec![format!(
+                "the API server refuses a write: {}",
+                status.message
+            )];
+            outcome.run = Some(run);
+        }
         outcome.retry = Some(super::with_causes(&e));
     }
     outcome.took = began.elapsed();
@@ -205,20 +216,17 @@ async fn write_status(
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
     let resource = watch::tests();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), text(test, "/metadata/namespace"), &resource);
-    let name = text(test, "/metadata/name");
-    let patch = json!({
+    let key = (
+        text(test, "/metadata/namespace"),
+        text(test, "/metadata/name"),
+    );
+    let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": name, "uid": text(test, "/metadata/uid")},
+        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
         "status": status,
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = api
-        .patch_status(name, &params, &Patch::Apply(patch))
-        .await?;
-    Ok(watch::plain(written, &resource))
+    apply::apply(client, &resource, key, Part::Status, &object).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {

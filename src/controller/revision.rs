@@ -64,6 +64,13 @@ pub async fn create(
                 None => Err(kube::Error::Api(e)),
             }
         }
+        Err(kube::Error::Api(mut e)) => {
+            e.message = format!(
+                "what the test starts with cannot be recorded in a ControllerRevision: {}",
+                e.message
+            );
+            Err(kube::Error::Api(e))
+        }
         Err(e) => Err(e),
     }
 }

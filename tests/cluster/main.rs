@@ -7,6 +7,7 @@
 mod failing;
 mod foreign;
 mod golden;
+mod hostile;
 mod idle;
 mod invalid;
 mod lifecycle;

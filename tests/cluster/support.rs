@@ -219,13 +219,21 @@ impl Room {
 
     /// The same with settings in its environment.
     pub fn operator_with(&self, settings: &[(&str, &str)]) -> Operator {
-        let child = operator_command(settings)
+        Operator(self.operator_command(settings).spawn().unwrap())
+    }
+
+    /// The same with its log in a file.
+    pub fn operator_logging_to(&self, log: std::fs::File) -> Operator {
+        Operator(self.operator_command(&[]).stderr(log).spawn().unwrap())
+    }
+
+    fn operator_command(&self, settings: &[(&str, &str)]) -> Command {
+        let mut command = operator_command(settings);
+        command
             .args(["--namespace", &self.namespace])
             .args(["--health-probe-bind-address", "0"])
-            .args(["--metrics-bind-address", "0"])
-            .spawn()
-            .unwrap();
-        Operator(child)
+            .args(["--metrics-bind-address", "0"]);
+        command
     }
 
     /// An operator that runs another bundle, in this process.

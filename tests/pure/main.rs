@@ -11,6 +11,7 @@ mod contract_quoting;
 mod crd;
 mod hostile;
 mod hostile_text;
+mod index;
 mod leaves;
 mod settings;
 mod support;

@@ -1,10 +1,9 @@
 //! The index, where objects lose what ties them to their test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use jiff::Timestamp;
 use lotest::bundle::{Bundle, embedded};
-use lotest::engine::index::{Index, Key, Run};
+use lotest::engine::index::{Index, Key};
+use lotest::engine::run::Run;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +103,7 @@ fn who_was_refused_a_name_is_told_when_it_is_free() {
     );
     assert_eq!(
         index.freed(&owned("Job", "theirs", "9", "other")),
-        [key.clone()]
+        std::slice::from_ref(&key)
     );
     assert_eq!(index.get(&key).unwrap().run.retry, None);
 }
