@@ -54,7 +54,8 @@ fn value_of(line: &str) -> Option<(&str, Value)> {
         return None;
     }
     let value: Value = serde_json::from_str(json).ok()?;
-    (value.to_string() == json).then_some((before, value))
+    let written = value.to_string();
+    (written == json).then_some((before, value))
 }
 
 /// Puts each value where its mark is; `None` when one would have to be in two places.
