@@ -61,8 +61,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Renders the children of `test` (a v2 object with its defaults), in the order
-/// of their names.
+/// Renders the children of `test` (a v2 object with its defaults), in the order in
+/// which they are made: what runs pods comes last, then by name.
 pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     let mut rendered = Rendered::default();
     let context = context! {
@@ -88,6 +88,8 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
             object,
         });
     }
+    let runs_pods = |child: &Child| child.object.pointer("/spec/template").is_some();
+    rendered.children.sort_by_key(runs_pods);
     Ok(rendered)
 }
 
