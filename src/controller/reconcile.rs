@@ -8,7 +8,8 @@ use super::revision::{self, Revision};
 use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Run, Test, asked};
+use crate::engine::drift::asked;
+use crate::engine::index::{Key, Run, Test};
 use crate::engine::path::Scope;
 use crate::engine::render::{Child, render, text};
 use crate::engine::rule::Occasion;
@@ -161,7 +162,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             Ok(written) => outcome.status = Some(written),
             // Deleted meanwhile, or another test of the same name by now.
             Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {}
-            Err(e) => outcome.retry = Some(format!("cannot write the status: {e}")),
+            Err(e) => outcome.retry = Some(format!("cannot write the status: {}", said(&e))),
         }
     }
     let step = match &plan.step {
@@ -181,7 +182,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             )];
             outcome.run = Some(run);
         }
-        outcome.retry = Some(e.to_string());
+        outcome.retry = Some(said(&e));
     }
     outcome.took = began.elapsed();
     outcome
@@ -353,6 +354,14 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
     match render(bundle, &typed.to_value()) {
         Ok(rendered) => Ok((rendered.children, rendered.warnings)),
         Err(problem) => Err(vec![problem.one_line()]),
+    }
+}
+
+/// The API server's own words, without the object they came in.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
     }
 }
 
