@@ -241,12 +241,13 @@ impl Compiler<'_> {
             }
         };
         let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
+        let default = w.default.map(|d| self.operand(&w.field, d, VERDICT_ROOTS));
         Some(Field {
             origin: self.origin(&w.field),
             field: w.field.value,
             when: flip(when)?,
             source,
-            default: w.default,
+            default: flip(default)?,
             once: w.once,
         })
     }

@@ -179,7 +179,7 @@ pub struct Field {
     /// The time of the verdict, RFC 3339 in UTC, whole seconds.
     #[serde(default)]
     pub now: bool,
-    /// When the path selects nothing and nothing is stored.
+    /// When the path selects nothing and nothing is stored: a value, or `{path: ...}`.
     pub default: Option<Value>,
     /// Written once; the stored value stays from then on.
     #[serde(default)]

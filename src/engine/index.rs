@@ -3,7 +3,7 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
-use super::drift::changed_fields;
+use super::drift::{asked, changed_fields};
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
@@ -11,7 +11,6 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -482,19 +481,6 @@ fn state(object: &Value) -> Value {
         state["spec"] = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
     }
     state
-}
-
-/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
-pub fn asked(test: &Value) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for pointer in [
-        "/metadata/generation",
-        "/metadata/labels",
-        "/metadata/annotations",
-    ] {
-        test.pointer(pointer).hash(&mut hash);
-    }
-    hash.finish()
 }
 
 /// The reference of an object to its controller.

@@ -12,7 +12,7 @@ fn names(yaml: &str) -> Vec<String> {
     documents.iter().map(name).collect()
 }
 
-const LOAD: [&str; 3] = ["Job load-master", "Service load-master", "Job load-worker"];
+const LOAD: [&str; 3] = ["Service load-master", "Job load-master", "Job load-worker"];
 const CHECKOUT: [&str; 3] = [
     "Job checkout-smoke-v2-master",
     "Service checkout-smoke-v2-master",

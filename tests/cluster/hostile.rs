@@ -303,7 +303,8 @@ async fn a_hundred_kilobytes_arrive_in_the_pods() {
 #[tokio::test]
 async fn a_test_that_is_too_large_to_run_is_told_so() {
     let room = Room::new("huge").await;
-    let _operator = room.operator();
+    let shell = Shell::new(&room);
+    let _operator = room.operator_logging_to(shell.file("log"));
     let mut huge = test("load");
     huge["spec"]["master"]["extraArgs"] = json!(["x".repeat(900 * 1024)]);
     room.create(huge).await;
@@ -315,6 +316,12 @@ async fn a_test_that_is_too_large_to_run_is_told_so() {
     );
     room.create_test("good").await;
     room.until_phase("good", "Succeeded").await;
+    let log = shell.read("log");
+    assert!(
+        log.contains("etcdserver: request is too large (500)"),
+        "{log}"
+    );
+    assert_log_is_clean(&log);
 }
 
 /// What is said of a hostile test: a refusal in a condition and in the log, a warning in an event.

@@ -139,8 +139,8 @@ async fn a_test_runs_to_its_end_and_leaves_nothing_when_deleted() {
     assert_eq!(
         room.events("load").await,
         [
-            "Normal Created: Created Job load-master",
             "Normal Created: Created Service load-master",
+            "Normal Created: Created Job load-master",
             "Normal Created: Created Job load-worker",
             "Normal TestStarted: Test started",
             "Normal TestCompleted: Test completed successfully",
@@ -204,7 +204,7 @@ async fn a_test_whose_master_fails_has_failed() {
         room.events("load").await[3..],
         [
             "Normal TestStarted: Test started",
-            "Warning TestFailed: Test failed: Job has reached the specified backoff limit",
+            "Warning TestFailed: Test failed: the master ended with an error, as Locust does when requests failed; its log says more",
         ]
     );
 }

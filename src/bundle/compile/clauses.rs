@@ -139,7 +139,12 @@ impl Compiler<'_> {
     }
 
     /// An operand is a literal, or `{path: ...}` for a value found elsewhere.
-    fn operand(&mut self, near: &Placed, operand: Value, roots: &[&str]) -> Option<Operand> {
+    pub(super) fn operand(
+        &mut self,
+        near: &Placed,
+        operand: Value,
+        roots: &[&str],
+    ) -> Option<Operand> {
         let path = operand
             .as_object()
             .filter(|o| o.len() == 1)
