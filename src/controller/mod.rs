@@ -219,11 +219,17 @@ impl Controller {
             let work = self.queue.work(&key);
             let bundle = &self.context.bundle;
             let mut plan = reconcile::plan(bundle, test, &work.warned, Timestamp::now());
-            let wait = work.status_wait(STATUS_INTERVAL);
+            let wait = match plan.only_status() {
+                true => work.status_wait(plan.urgency, STATUS_INTERVAL),
+                false => {
+                    work.status_differs = None;
+                    Duration::ZERO
+                }
+            };
             if let Some(next) = plan.look_again() {
                 self.queue.add(&key, instant(next));
             }
-            if plan.only_status() && wait > Duration::ZERO && !plan.urgent {
+            if wait > Duration::ZERO {
                 self.queue.release(&key);
                 self.queue.add(&key, Instant::now() + wait);
                 continue;
@@ -256,7 +262,7 @@ impl Controller {
             self.index.apply_child(child, now);
         }
         if let Some(test) = outcome.status {
-            self.queue.work(key).status_written = Some(Instant::now());
+            self.queue.work(key).wrote_status();
             if self.index.apply_test(test).is_some() {
                 self.queue.add(key, Instant::now());
             }
@@ -292,17 +298,25 @@ impl Controller {
 }
 
 /// An error with what is behind it, as far as its own text leaves it out.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = said(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
+        let more = said(error);
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
         cause = error.source();
     }
     text
+}
+
+/// The API server's own words, without the object they came in.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
+        _ => error.to_string(),
+    }
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -22,9 +22,23 @@ pub struct Work {
     /// The test is gone; only the task that still runs keeps this entry.
     forgotten: bool,
     pub failures: u32,
-    pub status_written: Option<Instant>,
+    status_written: Option<Instant>,
+    /// Since when the status differs from the stored one.
+    pub status_differs: Option<Instant>,
     /// The signals that were warned of and still count.
     pub warned: BTreeSet<String>,
+}
+
+/// How soon a status is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Urgency {
+    /// The phase changes.
+    AtOnce,
+    /// A condition becomes another: not more often than once in a while.
+    Soon,
+    /// Only numbers and messages change: they may change again in a moment, as when workers connect.
+    #[default]
+    Settled,
 }
 
 impl Work {
@@ -35,10 +49,25 @@ impl Work {
         wait.min(LAST_RETRY)
     }
 
-    /// How long until the status may be written again.
-    pub fn status_wait(&self, interval: Duration) -> Duration {
-        self.status_written
-            .map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+    /// How long until a status that differs from the stored one may be written.
+    pub fn status_wait(&mut self, urgency: Urgency, interval: Duration) -> Duration {
+        let after = |at: Option<Instant>| {
+            at.map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+        };
+        match urgency {
+            Urgency::AtOnce => Duration::ZERO,
+            Urgency::Soon => after(self.status_written),
+            Urgency::Settled => {
+                let since = *self.status_differs.get_or_insert_with(Instant::now);
+                after(self.status_written).max(after(Some(since)))
+            }
+        }
+    }
+
+    /// Notes that the status was written.
+    pub fn wrote_status(&mut self) {
+        self.status_written = Some(Instant::now());
+        self.status_differs = None;
     }
 }
 

@@ -4,6 +4,7 @@
 use super::apply::{self, Part};
 use super::children;
 use super::events;
+use super::queue::Urgency;
 use super::revision;
 use super::watch;
 use crate::api::v2::LocustTest;
@@ -33,8 +34,8 @@ pub struct Context {
 #[derive(Debug, Default)]
 pub struct Plan {
     run: Run,
-    /// The phase changes: written without waiting.
-    pub urgent: bool,
+    /// How soon the status is written.
+    pub urgency: Urgency,
     test: Arc<Value>,
     step: Step,
     events: Vec<Notice>,
@@ -144,7 +145,7 @@ fn conclude(
 ) -> bool {
     let verdict = evaluate(bundle, test, now);
     plan.next = [plan.next, verdict.next].into_iter().flatten().min();
-    plan.urgent = verdict.status.get("phase") != at(&test.object, "/status/phase");
+    plan.urgency = urgency(&verdict.status, &test.object);
     plan.events.extend(verdict.events);
     for (id, notice) in verdict.warnings {
         if !warned.contains(&id) {
@@ -154,6 +155,26 @@ fn conclude(
     }
     plan.status = verdict.changed.then_some(verdict.status);
     verdict.terminal
+}
+
+fn urgency(status: &Map<String, Value>, test: &Value) -> Urgency {
+    if status.get("phase") != at(test, "/status/phase") {
+        return Urgency::AtOnce;
+    }
+    let truths = |conditions: Option<&Value>| {
+        let conditions = conditions.and_then(Value::as_array);
+        let truth = |c: &Value| (text(c, "/type").to_string(), text(c, "/status").to_string());
+        conditions
+            .into_iter()
+            .flatten()
+            .map(truth)
+            .collect::<BTreeSet<_>>()
+    };
+    let stored = truths(at(test, "/status/conditions"));
+    if truths(status.get("conditions")) != stored {
+        return Urgency::Soon;
+    }
+    Urgency::Settled
 }
 
 /// Does what a plan asks for. Events go first: one that was sent twice has the

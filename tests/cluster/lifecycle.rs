@@ -242,7 +242,10 @@ async fn a_deleted_child_is_made_again_from_what_the_test_started_with() {
         let made = room.until(kind, name, |c| uid(c) != uid(child)).await;
         assert_eq!(shape(&made), shape(child), "{kind} {name}");
         let again = room.until_phase("load", "Running").await;
-        assert_eq!(history.phases(), ["Running", "Pending", "Running"]);
+        until("the phases", async || {
+            (history.phases() == ["Running", "Pending", "Running"]).then_some(())
+        })
+        .await;
         let states = history.states();
         let pending = states
             .iter()
