@@ -36,7 +36,8 @@ pub enum Urgency {
     AtOnce,
     /// A condition becomes another: not more often than once in a while.
     Soon,
-    /// Only numbers and messages change: they may change again in a moment, as when workers connect.
+    /// Only numbers and messages change. They may change again in a moment, as when workers connect: the Job controller
+    /// counts them once a second, so two seconds see them all.
     #[default]
     Settled,
 }
@@ -59,7 +60,8 @@ impl Work {
             Urgency::Soon => after(self.status_written),
             Urgency::Settled => {
                 let since = *self.status_differs.get_or_insert_with(Instant::now);
-                after(self.status_written).max(after(Some(since)))
+                let settled = (2 * interval).saturating_sub(since.elapsed());
+                after(self.status_written).max(settled)
             }
         }
     }
