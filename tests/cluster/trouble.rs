@@ -208,7 +208,9 @@ async fn how_pods_end_decides_with_no_grace() {
     room.create(behaving("workers", "worker", "fail")).await;
     // Workers that are evicted again and again are replaced; the master ends well.
     let mut disrupted = behaving("disrupted", "worker", "disrupted");
-    disrupted["spec"]["master"]["annotations"] = json!({"kwok.lotest/run-for": "20s"});
+    disrupted["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "1s".into();
+    // The Job controller waits ten seconds and more before it replaces a pod.
+    disrupted["spec"]["master"]["annotations"] = json!({"kwok.lotest/run-for": "40s"});
     room.create(disrupted).await;
 
     for (name, message) in [
