@@ -14,7 +14,7 @@ pub type Placed = Spanned<String>;
 pub struct Signal {
     pub id: Placed,
     pub on: On,
-    pub when: Clause,
+    pub when: Spanned<Clause>,
     /// How long it must last before it counts: `2m`, or a path into the values.
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
@@ -71,9 +71,9 @@ pub enum Severity {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Clause {
-    pub all: Option<Vec<Clause>>,
-    pub any: Option<Vec<Clause>>,
-    pub not: Option<Box<Clause>>,
+    pub all: Option<Vec<Spanned<Clause>>>,
+    pub any: Option<Vec<Spanned<Clause>>>,
+    pub not: Option<Box<Spanned<Clause>>>,
     pub path: Option<Placed>,
     pub eq: Option<Value>,
     pub ne: Option<Value>,
@@ -105,9 +105,9 @@ pub struct Phase {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Transition {
     pub id: Placed,
-    pub from: Vec<String>,
+    pub from: Vec<Placed>,
     pub to: String,
-    pub when: Clause,
+    pub when: Spanned<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -140,7 +140,7 @@ pub struct Condition {
     #[serde(rename = "final", default)]
     pub kept: bool,
     /// Otherwise the stored condition stays.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     pub cases: Vec<Case>,
 }
 
@@ -149,7 +149,7 @@ pub struct Condition {
 pub struct Case {
     pub id: Placed,
     /// Always, when left out.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -173,13 +173,13 @@ pub enum ConditionStatus {
 pub struct Field {
     pub field: Placed,
     /// Otherwise the stored value stays.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     /// Where the value comes from. Exactly one of `path` and `now`.
     pub path: Option<Placed>,
     /// The time of the verdict, RFC 3339 in UTC, whole seconds.
     #[serde(default)]
     pub now: bool,
-    /// When the path selects nothing and nothing is stored.
+    /// When the path selects nothing and nothing is stored: a value, or `{path: ...}`.
     pub default: Option<Value>,
     /// Written once; the stored value stays from then on.
     #[serde(default)]

@@ -15,8 +15,20 @@ use sha2::{Digest, Sha256};
 /// The API's limit for the note of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Sends an event. Events are best effort: what cannot be sent is logged.
+/// Sends an event about a test as it was. Events are best effort: what cannot be
+/// sent is logged.
 pub async fn send(client: &Client, test: &Value, notice: &Notice) {
+    send_about(
+        client,
+        test,
+        text(test, "/metadata/resourceVersion"),
+        notice,
+    )
+    .await;
+}
+
+/// Sends an event about an occurrence that has an identity of its own.
+pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice: &Notice) {
     let namespace = text(test, "/metadata/namespace");
     let name = text(test, "/metadata/name");
     let mut note = notice.message.clone();
@@ -29,7 +41,7 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     let event = json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": event_name(test, notice)},
+        "metadata": {"name": event_name(test, occurrence, notice)},
         "type": notice.kind,
         "reason": notice.reason,
         "message": note,
@@ -62,21 +74,20 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     }
 }
 
-/// The same for the same occurrence: the test as it was, and what is said. `kubectl get events` sorts by name, so
-/// what changes with time comes first.
-fn event_name(test: &Value, notice: &Notice) -> String {
-    let version = text(test, "/metadata/resourceVersion");
+/// The same for the same occurrence and what is said of it. `kubectl get events` sorts by name, so a version of the
+/// test, which grows with time, comes first.
+fn event_name(test: &Value, occurrence: &str, notice: &Notice) -> String {
     let mut hash = Sha256::new();
     for part in [
         text(test, "/metadata/uid"),
-        version,
+        occurrence,
         &notice.reason,
         &notice.message,
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let version: u64 = version.parse().unwrap_or_default();
+    let version: u64 = occurrence.parse().unwrap_or_default();
     let hash = format!("{:x}", hash.finalize());
     format!(
         "{}.{version:012x}{}",

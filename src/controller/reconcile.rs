@@ -1,13 +1,15 @@
 //! One look at one test: [`plan`] decides, without a client; [`execute`] does
 //! the reading and writing that the plan asks for.
 
+use super::apply::{self, Part};
 use super::children;
 use super::events;
 use super::revision;
-use super::{MANAGER, watch};
+use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Test, asked};
+use crate::engine::drift::asked;
+use crate::engine::index::{Key, Test};
 use crate::engine::notice::{self, Notice};
 use crate::engine::render::{Child, at, render, text};
 use crate::engine::rule::Occasion;
@@ -15,7 +17,6 @@ use crate::engine::run::{Revision, Run};
 use crate::engine::verdict::evaluate;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ enum Step {
     Nothing,
     /// Read or write what the test is started with, and make its children.
     Start,
-    /// Make these children again.
-    Recreate(Vec<String>),
+    /// Make these children again; each with how it last was, if it is known that it was there.
+    Recreate(Vec<(String, Option<Value>)>),
 }
 
 impl Plan {
@@ -72,6 +73,8 @@ impl Plan {
 #[derive(Debug)]
 pub struct Outcome {
     pub key: Key,
+    /// The test's uid: there may be another one of its name by now.
+    pub uid: String,
     pub run: Option<Run>,
     /// Children as the API server answered.
     pub applied: Vec<Value>,
@@ -82,15 +85,8 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Decides what a test needs. `gone` are children deleted since the last look, `warned` the signals that were warned
-/// of at the last look.
-pub fn plan(
-    bundle: &Bundle,
-    test: &Test,
-    gone: &[Value],
-    warned: &BTreeSet<String>,
-    now: Timestamp,
-) -> Plan {
+/// Decides what a test needs. `warned` are the signals that were warned of at the last look.
+pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timestamp) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
         test: Arc::clone(&test.object),
@@ -120,14 +116,12 @@ pub fn plan(
     }
     let missing = test.missing();
     let terminal = conclude(&mut plan, bundle, test, warned, now);
-    if !terminal {
-        for child in gone {
-            plan.events
-                .extend(notice::about_child(bundle, Occasion::Deleted, child));
-        }
-        if !missing.is_empty() && !waits {
-            plan.step = Step::Recreate(missing);
-        }
+    if !terminal && !missing.is_empty() && !waits {
+        let child = |stem: String| {
+            let gone = test.gone(&stem).cloned();
+            (stem, gone)
+        };
+        plan.step = Step::Recreate(missing.into_iter().map(child).collect());
     }
     plan
 }
@@ -168,6 +162,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome {
         key,
+        uid: text(&plan.test, "/metadata/uid").to_string(),
         run: None,
         applied: Vec::new(),
         status: None,
@@ -180,18 +175,37 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     if let Some(status) = &plan.status {
         match write_status(&context.client, &plan.test, status).await {
             Ok(written) => outcome.status = Some(written),
-            // Deleted meanwhile, or another test of the same name by now.
-            Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {}
-            Err(e) => outcome.retry = Some(format!("cannot write the status: {e}")),
+            // Deleted meanwhile, or another test of the same name by now: the watch will say so.
+            // Nothing is made for it any more.
+            Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {
+                outcome.retry = Some(format!("cannot write the status: {}", e.message));
+                outcome.took = began.elapsed();
+                return outcome;
+            }
+            Err(e) => {
+                let error = super::with_causes(&e);
+                outcome.retry = Some(format!("cannot write the status: {error}"));
+            }
         }
     }
     let step = match &plan.step {
         Step::Nothing => Ok(()),
         Step::Start => start(context, &plan, &mut outcome).await,
-        Step::Recreate(stems) => recreate(context, &plan, stems, &mut outcome).await,
+        Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
     if let Err(e) = step {
-        outcome.retry = Some(e.to_string());
+        // What the API server says is for the user too, such as that the test is too large to be recorded.
+        if let kube::Error::Api(status) = &e
+            && ![409, 429].contains(&status.code)
+        {
+            let mut run = outcome.run.take().unwrap_or_else(|| plan.run.clone());
+            run.errors = vec![format!(
+                "the API server refuses a write: {}",
+                status.message
+            )];
+            outcome.run = Some(run);
+        }
+        outcome.retry = Some(super::with_causes(&e));
     }
     outcome.took = began.elapsed();
     outcome
@@ -203,27 +217,36 @@ async fn write_status(
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
     let resource = watch::tests();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), text(test, "/metadata/namespace"), &resource);
-    let name = text(test, "/metadata/name");
-    let patch = json!({
+    let key = (
+        text(test, "/metadata/namespace"),
+        text(test, "/metadata/name"),
+    );
+    let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": name, "uid": text(test, "/metadata/uid")},
+        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
         "status": status,
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = api
-        .patch_status(name, &params, &Patch::Apply(patch))
-        .await?;
-    Ok(watch::plain(written, &resource))
+    apply::apply(client, &resource, key, Part::Status, &object).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {
     let test = &plan.test;
-    let known = !text(test, "/status/phase").is_empty();
-    if known && let Some(revision) = revision::read(&context.client, test).await? {
+    let phase = text(test, "/status/phase");
+    if !phase.is_empty()
+        && let Some(revision) = revision::read(&context.client, test).await?
+    {
         outcome.run = Some(revision.run());
+        return Ok(());
+    }
+    if context.bundle.rules.phase.is_terminal(phase) {
+        // Another operator ran it, or somebody removed what it was started with. It has ended,
+        // and whatever is edited now never starts it again.
+        outcome.run = Some(Run {
+            bundle: Some(text(test, "/status/bundle").to_string()).filter(|b| !b.is_empty()),
+            spec: Some(Arc::new(test.get("spec").cloned().unwrap_or_default())),
+            ..Run::default()
+        });
         return Ok(());
     }
     let (children, warnings) = match children_of(&context.bundle, test) {
@@ -249,21 +272,37 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         bundle: context.bundle.digest().to_string(),
         children,
     };
-    let revision = revision::create(&context.client, test, proposed).await?;
+    let stored = match revision::create(&context.client, test, &proposed).await {
+        Ok(stored) => stored,
+        Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
+            let refused = json!({
+                "kind": "ControllerRevision",
+                "name": revision::name(test),
+                "message": e.message,
+            });
+            refuse(outcome, Run::default(), vec![refused]);
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
     for message in warnings {
         for notice in notice::about_warning(&context.bundle, test, &message) {
             events::send(&context.client, test, &notice).await;
         }
     }
-    let run = revision.run();
-    let wanted = revision.children.iter();
-    make(context, test, wanted, &found.ours, run, outcome).await
+    if let Some(started) = stored {
+        // By an operator that was stopped before it could say so. Its children are the ones that count.
+        outcome.run = Some(started.run());
+        return Ok(());
+    }
+    let wanted = proposed.children.iter();
+    make(context, test, wanted, &found.ours, proposed.run(), outcome).await
 }
 
 async fn recreate(
     context: &Context,
     plan: &Plan,
-    stems: &[String],
+    missing: &[(String, Option<Value>)],
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
     let test = &plan.test;
@@ -275,52 +314,57 @@ async fn recreate(
         outcome.run = Some(run);
         return Ok(());
     };
-    let missing: Vec<Child> = revision
+    let wanted: Vec<Child> = revision
         .children
         .iter()
-        .filter(|c| stems.contains(&c.stem))
+        .filter(|c| missing.iter().any(|(stem, _)| *stem == c.stem))
         .cloned()
         .collect();
-    let found = children::look(&context.client, test, &missing).await?;
+    let found = children::look(&context.client, test, &wanted).await?;
+    for (stem, gone) in missing {
+        let is_there = found.ours.iter().any(|(ours, _)| ours == stem);
+        let was_said = plan.run.refused.iter().any(|r| text(r, "/child") == stem);
+        if let Some(gone) = gone.as_ref().filter(|_| !is_there && !was_said) {
+            tell(context, test, Occasion::Deleted, gone).await;
+        }
+    }
     let run = revision.run();
     if !found.refused.is_empty() {
         refuse(outcome, run, found.refused);
         return Ok(());
     }
-    make(context, test, missing.iter(), &found.ours, run, outcome).await
+    make(context, test, wanted.iter(), &found.ours, run, outcome).await
 }
 
-/// Makes the children that are not there yet, one after the other, and adopts those
-/// that are there without our labels.
+/// Makes the children that are not there yet, one after the other up to the first that
+/// is refused, and adopts those that are there without our labels. Of two tests whose
+/// children have the same names, one thus makes all of them and the other none.
 async fn make(
     context: &Context,
     test: &Value,
     wanted: impl Iterator<Item = &Child>,
-    ours: &[(String, bool)],
+    ours: &[(String, Value)],
     run: Run,
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
-    let mut refused = Vec::new();
     for child in wanted {
         let exists = ours.iter().find(|(stem, _)| *stem == child.stem);
         let written = match exists {
             None => children::apply(&context.client, child).await,
-            Some((_, false)) => children::adopt(&context.client, child).await,
-            // It is watched: a second apply would say nothing new.
-            Some((_, true)) => continue,
+            // A second apply would say nothing new.
+            Some((_, existing)) if children::is_labelled(child, existing) => Ok(existing.clone()),
+            Some((_, existing)) => children::adopt(&context.client, child, existing).await,
         };
         match written {
             Ok(applied) => {
                 if exists.is_none() {
-                    for notice in notice::about_child(&context.bundle, Occasion::Created, &applied)
-                    {
-                        events::send(&context.client, test, &notice).await;
-                    }
+                    tell(context, test, Occasion::Created, &applied).await;
                 }
                 outcome.applied.push(applied);
             }
             Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
-                refused.push(children::refusal(child, &e.message));
+                refuse(outcome, run, vec![children::refusal(child, &e.message)]);
+                return Ok(());
             }
             Err(e) => {
                 outcome.run = Some(run);
@@ -328,11 +372,7 @@ async fn make(
             }
         }
     }
-    if refused.is_empty() {
-        outcome.run = Some(run);
-    } else {
-        refuse(outcome, run, refused);
-    }
+    outcome.run = Some(run);
     Ok(())
 }
 
@@ -364,6 +404,14 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
     match render(bundle, &typed.to_value()) {
         Ok(rendered) => Ok((rendered.children, rendered.warnings)),
         Err(problem) => Err(vec![problem.one_line()]),
+    }
+}
+
+/// Sends the events about what happened to a child.
+async fn tell(context: &Context, test: &Value, on: Occasion, child: &Value) {
+    let uid = text(child, "/metadata/uid");
+    for notice in notice::about_child(&context.bundle, on, child) {
+        events::send_about(&context.client, test, uid, &notice).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
-use super::drift::changed_fields;
+use super::drift::{asked, changed_fields};
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
@@ -11,7 +11,6 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -159,16 +158,17 @@ impl Index {
     }
 
     /// Forgets every test that a complete list did not have.
-    pub fn retain_tests(&mut self, listed: &Listed) {
+    pub fn retain_tests(&mut self, listed: &Listed) -> Vec<Key> {
         let gone: Vec<Key> = self
             .tests
             .keys()
             .filter(|k| listed.lacks(&k.namespace, &k.name))
             .cloned()
             .collect();
-        for key in gone {
-            self.delete_test(&key);
+        for key in &gone {
+            self.delete_test(key);
         }
+        gone
     }
 
     /// Takes a child; `None` when it belongs to no known test.
@@ -240,7 +240,9 @@ impl Index {
 
     /// Takes a pod; `None` when it belongs to no known test.
     pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
-        let owner = controller(&pod)?.to_string();
+        let Some(owner) = controller_uid(&pod).map(str::to_string) else {
+            return self.disown_pod(&pod);
+        };
         let Some((key, stem)) = self.owners.get(&owner) else {
             if self.waiting.len() < MAX_WAITING_PODS {
                 self.waiting.insert(Key::of(&pod), (owner, pod));
@@ -256,9 +258,23 @@ impl Index {
 
     pub fn delete_pod(&mut self, pod: &Value) -> Option<Key> {
         self.waiting.remove(&Key::of(pod));
-        let (key, _) = self.owners.get(controller(pod)?)?;
+        let Some(owner) = controller_uid(pod) else {
+            return self.disown_pod(pod);
+        };
+        let (key, _) = self.owners.get(owner)?;
         let key = key.clone();
         self.forget_pod(&key, text(pod, "/metadata/name"));
+        Some(key)
+    }
+
+    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`); it is no longer the test's.
+    fn disown_pod(&mut self, pod: &Value) -> Option<Key> {
+        let of = Key::of(pod);
+        let mut tests = self.tests.iter();
+        let (key, _) =
+            tests.find(|(k, t)| k.namespace == of.namespace && t.pods.contains_key(&of.name))?;
+        let key = key.clone();
+        self.forget_pod(&key, &of.name);
         Some(key)
     }
 
@@ -301,10 +317,36 @@ impl Index {
         }
     }
 
+    /// The tests that were refused a child of this name, which is free now: they need not wait any more.
+    pub fn freed(&mut self, object: &Value) -> Vec<Key> {
+        let of = Key::of(object);
+        let waits = |test: &Test| {
+            let mut refused = test.run.refused.iter();
+            refused
+                .any(|r| text(r, "/kind") == text(object, "/kind") && text(r, "/name") == of.name)
+        };
+        let tests = self.tests.iter_mut();
+        let waiting = tests.filter(|(k, t)| k.namespace == of.namespace && waits(t));
+        let free = waiting.map(|(key, test)| {
+            test.run.retry = None;
+            key.clone()
+        });
+        free.collect()
+    }
+
     fn child_of(&self, object: &Value) -> Option<(Key, String)> {
-        let key = self.uids.get(controller(object)?)?;
-        let stem = object.get("metadata")?.get("labels")?.get(CHILD_LABEL)?;
-        Some((key.clone(), stem.as_str()?.to_string()))
+        let key = self.uids.get(controller_uid(object)?)?;
+        // A child that is known stays what it is, even when somebody takes its label.
+        let known = self.owners.get(text(object, "/metadata/uid"));
+        let label = || {
+            object
+                .get("metadata")?
+                .get("labels")?
+                .get(CHILD_LABEL)?
+                .as_str()
+        };
+        let stem = known.map(|(_, stem)| stem.as_str()).or_else(label)?;
+        Some((key.clone(), stem.to_string()))
     }
 
     fn take_waiting(&mut self, owner: &str, now: Timestamp) {
@@ -340,6 +382,11 @@ impl Test {
     pub fn errors(&self) -> impl Iterator<Item = &String> {
         let facts = self.pods.values().chain(self.child_facts.values());
         facts.flat_map(|f| &f.errors)
+    }
+
+    /// A child that is not there any more, as it last was.
+    pub fn gone(&self, stem: &str) -> Option<&Value> {
+        self.children.get(stem).filter(|child| is_gone(child))
     }
 
     /// Stems of children that the test was started with and that are not there.
@@ -436,24 +483,15 @@ fn state(object: &Value) -> Value {
     state
 }
 
-/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
-pub fn asked(test: &Value) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for pointer in [
-        "/metadata/generation",
-        "/metadata/labels",
-        "/metadata/annotations",
-    ] {
-        test.pointer(pointer).hash(&mut hash);
-    }
-    hash.finish()
-}
-
-/// The uid of the controller of an object.
-pub fn controller(object: &Value) -> Option<&str> {
+/// The reference of an object to its controller.
+pub fn controller(object: &Value) -> Option<&Value> {
     let owners = object.get("metadata")?.get("ownerReferences")?.as_array()?;
     let controller = |o: &&Value| o.get("controller") == Some(&Value::Bool(true));
-    owners.iter().find(controller)?.get("uid")?.as_str()
+    owners.iter().find(controller)
+}
+
+pub(crate) fn controller_uid(object: &Value) -> Option<&str> {
+    controller(object)?.get("uid")?.as_str()
 }
 
 /// Resource versions are ordered since Kubernetes 1.35 (KEP-5504), and have been

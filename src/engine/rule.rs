@@ -1,11 +1,10 @@
 //! Rules as compiled: nothing in here can fail for a structural reason.
 
-use super::clause::Clause;
+use super::clause::{Clause, Operand};
 use super::path::Path;
 use super::text::Text;
 pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
 use jiff::SignedDuration;
-use serde_json::Value;
 
 /// All rules of a bundle.
 #[derive(Debug, Default)]
@@ -105,7 +104,7 @@ pub struct Field {
     pub field: String,
     pub when: Option<Clause>,
     pub source: Source,
-    pub default: Option<Value>,
+    pub default: Option<Operand>,
     pub once: bool,
 }
 

@@ -31,7 +31,7 @@ pub struct Run {
     #[serde(skip)]
     pub spec: Option<Arc<Value>>,
     /// After a failure: when to try again, unless the test asks for something
-    /// else by then than it did (see [`super::index::asked`]).
+    /// else by then than it did (see [`super::drift::asked`]).
     #[serde(skip)]
     pub retry: Option<(Timestamp, u64)>,
 }

@@ -1,7 +1,7 @@
 //! The verdict: what the rules conclude about a test from its stored status,
 //! the facts and the time, and when to look again.
 
-use super::clause::Clause;
+use super::clause::{Clause, Operand};
 use super::explain::{Outcome, Trace};
 use super::index::Test;
 use super::matcher::time;
@@ -47,7 +47,10 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
     if bundle.rules.phase.is_terminal(ended) {
         let mut afresh = test.clone();
         if let Some(object) = Arc::make_mut(&mut afresh.object).as_object_mut() {
-            object.remove("status");
+            object.insert(
+                "status".into(),
+                json!({"phase": bundle.rules.phase.initial}),
+            );
         }
         let mut again = Trace::new(bundle, test, now);
         conclude(bundle, &afresh, now, Some(&mut again));
@@ -169,10 +172,10 @@ impl<'a> Evaluation<'a> {
     fn run(&mut self, mut trace: Option<&mut Trace>) -> Verdict {
         self.signals(trace.as_deref_mut());
         let mut events = Vec::new();
-        let before = self.phase().to_string();
-        let was_terminal =
-            self.bundle.rules.phase.is_terminal(&before) && !text(self.stored, "/phase").is_empty();
-        if !was_terminal {
+        let was_terminal = self.bundle.rules.phase.is_terminal(self.phase());
+        // A test is in its first phase for as long as it takes to say so: whoever watches it sees every phase.
+        let is_known = !text(self.stored, "/phase").is_empty();
+        if is_known && !was_terminal {
             self.transitions(&mut events, trace.as_deref_mut());
         }
         let mut status = Map::new();
@@ -358,7 +361,11 @@ impl<'a> Evaluation<'a> {
             Source::Path(path) => path.first(&self.scope).cloned(),
         };
         let kept = || if wanted { None } else { stored.cloned() };
-        value.or_else(kept).or_else(|| field.default.clone())
+        let default = || match field.default.as_ref()? {
+            Operand::Literal(value) => Some(value.clone()),
+            Operand::Path(path) => path.first(&self.scope).cloned(),
+        };
+        value.or_else(kept).or_else(default)
     }
 
     /// Whether what a rule asks is true; an error is noted under its name.
