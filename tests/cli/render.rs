@@ -14,8 +14,8 @@ fn names(yaml: &str) -> Vec<String> {
 
 const LOAD: [&str; 3] = ["Service load-master", "Job load-master", "Job load-worker"];
 const CHECKOUT: [&str; 3] = [
-    "Job checkout-smoke-v2-master",
     "Service checkout-smoke-v2-master",
+    "Job checkout-smoke-v2-master",
     "Job checkout-smoke-v2-worker",
 ];
 
