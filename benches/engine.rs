@@ -316,9 +316,11 @@ fn concluding(c: &mut Criterion) {
 fn loading(c: &mut Criterion) {
     let files = embedded();
     let settings = BTreeMap::new();
-    c.bench_function("load/built-in", |b| {
+    let mut group = c.benchmark_group("load");
+    group.bench_function("built-in", |b| {
         b.iter(|| Bundle::load(black_box(&files), &settings));
     });
+    group.finish();
 }
 
 criterion_group! {

@@ -1,5 +1,7 @@
 //! JSON to [`LocustTest`]: with the defaults filled in, and with the path of what does not fit.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::{FieldError, check, schema, v2::LocustTest, validate};
@@ -31,7 +33,7 @@ impl LocustTest {
             return Err(vec![error]);
         }
         drop_nulls(&mut value);
-        let mut findings = check::against(&strict_schema(), &value, "", check::Unknown::Deny);
+        let mut findings = check::against(&STRICT, &value, "", check::Unknown::Deny);
         if findings.is_empty() {
             let test = Self::from_value(value).map_err(|error| vec![error])?;
             findings = validate(&test);
@@ -50,16 +52,19 @@ impl LocustTest {
 }
 
 /// The schema of the CRD, which leaves the metadata to the API server, with a schema for them.
-fn strict_schema() -> Value {
+static STRICT: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schema::locust_test().clone();
     schema["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
     schema["properties"]["metadata"] =
         schema::of::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>();
     schema["properties"]["metadata"]["required"] = json!(["name"]);
     schema
-}
+});
 
 fn wrong_kind(value: &Value) -> Option<FieldError> {
+    if !value.is_object() {
+        return Some(FieldError::new("the test", "this is not an object"));
+    }
     let (version, kind) = (value["apiVersion"].as_str(), value["kind"].as_str());
     let wrong = |path, found: &str, expected| {
         Some(FieldError::new(

@@ -13,6 +13,9 @@ pub struct Rule {
     pub cel: &'static str,
     pub message: &'static str,
     pub field: Option<&'static str>,
+    /// What the API server writes before the message. By default that is `Invalid value: "object"`, which is never what
+    /// the user wrote.
+    pub reason: &'static str,
     /// Also judge objects that exist already? Not rules about names: nobody can change the name of an
     /// old test, which must still be able to lose a finalizer.
     pub creation_only: bool,
@@ -68,11 +71,15 @@ macro_rules! keeps_clear {
     };
 }
 
+const FORBIDDEN: &str = "FieldValueForbidden";
+const REQUIRED: &str = "FieldValueRequired";
+
 const fn rule(field: Option<&'static str>, cel: &'static str, message: &'static str) -> Rule {
     Rule {
         cel,
         message,
         field,
+        reason: FORBIDDEN,
         creation_only: false,
     }
 }
@@ -81,6 +88,7 @@ pub const NAME_LENGTH: Rule = Rule {
     cel: "size(self.metadata.name) <= 56",
     message: "must be at most 56 characters: names of the form NAME-master and NAME-worker are made of it; choose a shorter name",
     field: Some(".metadata.name"),
+    reason: FORBIDDEN,
     creation_only: true,
 };
 
@@ -89,6 +97,7 @@ pub const NAME_SERVICE: Rule = Rule {
     cel: "self.metadata.name.matches('^[a-z]')",
     message: "must begin with a lower-case letter: a Service is named after it; write test-NAME, for example",
     field: Some(".metadata.name"),
+    reason: FORBIDDEN,
     creation_only: true,
 };
 
@@ -96,6 +105,7 @@ pub const VOLUME_OF_JOB: Rule = Rule {
     cel: "!has(self.spec.volumes) || [self.metadata.name.replace('.', '-')].all(n, self.spec.volumes.all(v, v.name != n + '-master' && v.name != n + '-worker'))",
     message: "the volume names NAME-master and NAME-worker belong to the operator; give the volume another name",
     field: Some(".spec.volumes"),
+    reason: FORBIDDEN,
     creation_only: true,
 };
 
@@ -195,11 +205,13 @@ pub const TEST_FILES_APART: Rule = rule(
     "libMountPath is the same as srcMountPath; choose another path for one of them",
 );
 
-pub const OTEL_ENDPOINT: Rule = rule(
-    Some(".endpoint"),
-    "!self.enabled || (has(self.endpoint) && self.endpoint.trim() != '')",
-    "required when OpenTelemetry is enabled; write the collector's address, for example otel-collector:4317",
-);
+pub const OTEL_ENDPOINT: Rule = Rule {
+    field: Some(".endpoint"),
+    cel: "!self.enabled || (has(self.endpoint) && self.endpoint.trim() != '')",
+    message: "required when OpenTelemetry is enabled; write the collector's address, for example otel-collector:4317",
+    reason: REQUIRED,
+    creation_only: false,
+};
 
 /// On the object as a whole: the only place that sees its name.
 pub const ROOT: &[&Rule] = &[&NAME_LENGTH, &NAME_SERVICE, &VOLUME_OF_JOB];
@@ -225,7 +237,7 @@ pub fn to_json(rules: &[&Rule]) -> Value {
 
 impl Rule {
     fn to_json(&self) -> Value {
-        let mut json = json!({ "rule": self.cel, "message": self.message });
+        let mut json = json!({ "rule": self.cel, "message": self.message, "reason": self.reason });
         if let Some(field) = self.field {
             json["fieldPath"] = field.into();
         }

@@ -1,19 +1,19 @@
 //! From rules as written to rules as compiled. Collects every mistake.
 
-use super::problem::{Problem, nearest};
+mod clauses;
+
+use super::problem::{Place, Problem, nearest};
 use super::rules::{self as written, Placed};
 use super::yaml;
-use crate::engine::clause::{Accept, Clause, Operand, Operator};
-use crate::engine::path::{Path, Scope};
 use crate::engine::rule::{
     Act, Action, Case, Condition, Each, Event, Field, Guard, Notice, Occasion, Origin, PhaseRules,
     Rules, Signal, Source, Target, Transition,
 };
-use crate::engine::text::Text;
+use clauses::Lasting;
 use jiff::SignedDuration;
-use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_saphyr::Spanned;
 use std::collections::{BTreeMap, HashMap};
 
 /// The roots that a path may start from, by what the rule is about. A container
@@ -41,11 +41,21 @@ const CONTAINER_ROOTS: &[&str] = &[
 const CHILD_NOTICE_ROOTS: &[&str] = &["child", "test"];
 const WARNING_NOTICE_ROOTS: &[&str] = &["warning", "test"];
 
+const RULE_FILES: &[&str] = &[
+    "signals",
+    "phase",
+    "conditions",
+    "status",
+    "events",
+    "actions",
+];
+
 /// Compiles the rule files of a bundle; `children` are the names of its templates.
+/// There are no `values` when those could not be read.
 pub fn compile(
     files: &BTreeMap<String, String>,
     children: &[String],
-    values: &Value,
+    values: Option<&Value>,
     problems: &mut Vec<Problem>,
 ) -> Rules {
     let mut rules = Rules::default();
@@ -71,20 +81,13 @@ pub fn compile(
             "events.yaml" => rules.notices.extend(c.each(Compiler::notice)),
             "actions.yaml" => rules.actions.extend(c.each(Compiler::action)),
             name => {
-                let known = [
-                    "signals.yaml",
-                    "phase.yaml",
-                    "conditions.yaml",
-                    "status.yaml",
-                    "events.yaml",
-                    "actions.yaml",
-                ];
-                let mut problem = Problem::new(file, "no rules are read from a file of this name");
-                problem.help = Some(match nearest(name, known) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("rule files are {}", known.join(", ")),
-                });
-                c.problems.push(problem);
+                let stem = name.trim_end_matches(".yaml");
+                let help = match nearest(stem, RULE_FILES.iter().copied()) {
+                    Some(near) => format!("did you mean `rules/{near}.yaml`?"),
+                    None => format!("rule files are {}, each .yaml", RULE_FILES.join(", ")),
+                };
+                let problem = Problem::new(file, "no rules are read from a file of this name");
+                c.problems.push(problem.help(help));
             }
         }
     }
@@ -95,19 +98,11 @@ pub fn compile(
 /// Instead of a path in `since`.
 const SEEN: &str = "seen";
 
-/// Instead of a duration.
-const NEVER: &str = "never";
-
-enum Lasting {
-    For(SignedDuration),
-    Never,
-}
-
 struct Compiler<'a> {
     file: &'a str,
     source: &'a str,
     children: &'a [String],
-    values: &'a Value,
+    values: Option<&'a Value>,
     /// Every rule id so far and where it stands.
     ids: &'a mut HashMap<String, String>,
     problems: &'a mut Vec<Problem>,
@@ -129,17 +124,9 @@ impl Compiler<'_> {
         all.into_iter().filter_map(|w| one(self, w)).collect()
     }
 
-    fn problem<T>(
-        &mut self,
-        at: &serde_saphyr::Spanned<T>,
-        message: impl Into<String>,
-    ) -> &mut Problem {
-        let location = at.referenced;
-        let problem = Problem::new(self.file, message).at(
-            self.source,
-            location.line() as usize,
-            location.column() as usize,
-        );
+    fn problem(&mut self, at: impl Into<Place>, message: impl Into<String>) -> &mut Problem {
+        let Place { line, column } = at.into();
+        let problem = Problem::new(self.file, message).at(self.source, line, column);
         self.problems.push(problem);
         let last = self.problems.len() - 1;
         &mut self.problems[last]
@@ -242,23 +229,25 @@ impl Compiler<'_> {
             .transitions
             .into_iter()
             .filter_map(|t| {
-                if let Some(from) = t
-                    .from
-                    .iter()
-                    .find(|f| w.terminal.iter().any(|t| t.value == **f))
-                {
-                    let message = format!("`{from}` is terminal: a test never leaves it");
-                    self.problem(&t.id, message);
+                for from in &t.from {
+                    if w.terminal.iter().any(|t| t.value == from.value) {
+                        let message =
+                            format!("`{}` is terminal: a test never leaves it", from.value);
+                        self.problem(from, message).help =
+                            Some("remove it here, or from `terminal`".into());
+                    }
                 }
                 Some(Transition {
                     guard: self.guard(&t.id, Some(t.when), t.lasting, t.since, VERDICT_ROOTS)?,
-                    from: t.from,
+                    from: t.from.into_iter().map(|from| from.value).collect(),
                     to: t.to,
                     event: flip(t.event.map(|e| self.event(e, VERDICT_ROOTS)))?,
                 })
             })
             .collect();
+        let done = w.done.and_then(|done| self.clause(done, POD_ROOTS));
         PhaseRules {
+            done,
             initial: w.initial,
             terminal: w.terminal.into_iter().map(|t| t.value).collect(),
             transitions,
@@ -285,7 +274,7 @@ impl Compiler<'_> {
                 })
             })
             .collect();
-        let when = w.when.map(|when| self.clause(&w.kind, when, VERDICT_ROOTS));
+        let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
         Some(Condition {
             when: flip(when)?,
             kind: w.kind.value,
@@ -299,19 +288,19 @@ impl Compiler<'_> {
             (Some(path), false) => Source::Path(self.path(path, VERDICT_ROOTS)?),
             (None, true) => Source::Now,
             _ => {
-                self.problem(&w.field, "a field takes either `path` or `now: true`");
+                self.problem(&w.field, "a field takes either `path` or `now: true`")
+                    .help = Some("`path` says where the value is, `now` is the time".into());
                 return None;
             }
         };
-        let when = w
-            .when
-            .map(|when| self.clause(&w.field, when, VERDICT_ROOTS));
+        let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
+        let default = w.default.map(|d| self.operand(&w.field, d, VERDICT_ROOTS));
         Some(Field {
             origin: self.origin(&w.field),
             field: w.field.value,
             when: flip(when)?,
             source,
-            default: w.default,
+            default: flip(default)?,
             once: w.once,
         })
     }
@@ -339,13 +328,13 @@ impl Compiler<'_> {
     fn guard(
         &mut self,
         id: &Placed,
-        when: Option<written::Clause>,
+        when: Option<Spanned<written::Clause>>,
         lasting: Option<Placed>,
         since: Option<Placed>,
         roots: &[&str],
     ) -> Option<Guard> {
         let origin = self.origin(id);
-        let when = when.map(|w| self.clause(id, w, roots));
+        let when = when.map(|w| self.clause(w, roots));
         if let (Some(lasting), None, VERDICT_ROOTS) = (&lasting, &since, roots) {
             self.problem(lasting, "`for` says how long, but not from when on")
                 .help = Some("add `since: $.path.of.a.time`".into());
@@ -365,226 +354,6 @@ impl Compiler<'_> {
             since: flip(since)?,
         })
     }
-
-    fn clause(&mut self, near: &Placed, w: written::Clause, roots: &[&str]) -> Option<Clause> {
-        let forms = [
-            w.all.is_some(),
-            w.any.is_some(),
-            w.not.is_some(),
-            w.path.is_some(),
-        ];
-        if forms.iter().filter(|f| **f).count() != 1 {
-            self.problem(
-                near,
-                format!(
-                    "a clause of `{}` needs exactly one of `path`, `all`, `any` and `not`",
-                    near.value
-                ),
-            );
-            return None;
-        }
-        if let Some(all) = w.all {
-            return Some(Clause::All(self.clauses(near, all, roots)?));
-        }
-        if let Some(any) = w.any {
-            return Some(Clause::Any(self.clauses(near, any, roots)?));
-        }
-        if let Some(not) = w.not {
-            return Some(Clause::Not(Box::new(self.clause(near, *not, roots)?)));
-        }
-        let written_path = w.path.as_ref()?;
-        let path = self.path(written_path, roots)?;
-        let mut operators = Vec::new();
-        let mut add = |operator: Option<Operator>| operators.extend(operator);
-        add(w.exists.map(|e| {
-            if e {
-                Operator::Exists
-            } else {
-                Operator::Absent
-            }
-        }));
-        add(w.absent.map(|a| {
-            if a {
-                Operator::Absent
-            } else {
-                Operator::Exists
-            }
-        }));
-        add(w.one_of.map(|list| Operator::In {
-            list,
-            negated: false,
-        }));
-        add(w.not_in.map(|list| Operator::In {
-            list,
-            negated: true,
-        }));
-        for (operand, negated) in [(w.eq, false), (w.ne, true)] {
-            if let Some(operand) = operand {
-                let operand = self.operand(written_path, operand, roots)?;
-                operators.push(Operator::Equal { operand, negated });
-            }
-        }
-        let orders = [
-            (w.gt, Accept::Greater),
-            (w.gte, Accept::GreaterOrEqual),
-            (w.lt, Accept::Less),
-            (w.lte, Accept::LessOrEqual),
-        ];
-        for (operand, accept) in orders {
-            if let Some(operand) = operand {
-                let operand = self.operand(written_path, operand, roots)?;
-                operators.push(Operator::Order { operand, accept });
-            }
-        }
-        if let Some(prefix) = w.prefix {
-            operators.push(Operator::Prefix(self.operand(
-                written_path,
-                prefix,
-                roots,
-            )?));
-        }
-        if let Some(within) = w.within {
-            let Some(of) = w.of else {
-                self.problem(&within, "`within` takes `of`, the path of the earlier time");
-                return None;
-            };
-            let of = self.path(&of, roots)?;
-            match self.duration(&within)? {
-                Lasting::For(at_most) => operators.push(Operator::Within { of, at_most }),
-                Lasting::Never => return Some(Clause::Any(Vec::new())),
-            }
-        }
-        if let Some(matches) = w.matches {
-            operators.push(Operator::Matches(self.regex(&matches)?));
-        }
-        match (operators.pop(), operators.is_empty()) {
-            (Some(operator), true) => Some(Clause::Test { path, operator }),
-            _ => {
-                self.problem(written_path, "a path takes exactly one operator").help = Some(
-                    "eq, ne, in, notIn, prefix, matches, exists, absent, gt, gte, lt, lte or within; join several with `all`".into(),
-                );
-                None
-            }
-        }
-    }
-
-    fn clauses(
-        &mut self,
-        near: &Placed,
-        all: Vec<written::Clause>,
-        roots: &[&str],
-    ) -> Option<Vec<Clause>> {
-        let compiled: Vec<_> = all
-            .into_iter()
-            .map(|c| self.clause(near, c, roots))
-            .collect();
-        compiled.into_iter().collect()
-    }
-
-    /// An operand is a literal, or `{path: ...}` for a value found elsewhere.
-    fn operand(&mut self, near: &Placed, operand: Value, roots: &[&str]) -> Option<Operand> {
-        let path = operand
-            .as_object()
-            .filter(|o| o.len() == 1)
-            .and_then(|o| o.get("path"))
-            .and_then(Value::as_str);
-        match path {
-            None => Some(Operand::Literal(operand)),
-            Some(path) => {
-                let placed = Placed::new(path.to_string(), near.referenced, near.defined);
-                self.path(&placed, roots).map(Operand::Path)
-            }
-        }
-    }
-
-    fn path(&mut self, written: &Placed, roots: &[&str]) -> Option<Path> {
-        match Path::compile(&written.value) {
-            Ok(path) => self.known_root(written, &path, roots).then_some(path),
-            Err(message) => {
-                self.problem(written, message);
-                None
-            }
-        }
-    }
-
-    fn known_root(&mut self, at: &Placed, path: &Path, roots: &[&str]) -> bool {
-        if roots.contains(&path.root()) {
-            return true;
-        }
-        let help = match nearest(path.root(), roots.iter().copied()) {
-            Some(near) => format!("did you mean `$.{near}`?"),
-            None => format!("here a path starts with one of {}", roots.join(", ")),
-        };
-        self.problem(
-            at,
-            format!(
-                "`{}` starts from an unknown `{}`",
-                path.as_str(),
-                path.root()
-            ),
-        )
-        .help = Some(help);
-        false
-    }
-
-    fn text(&mut self, written: &Placed, roots: &[&str]) -> Option<Text> {
-        match Text::compile(&written.value) {
-            Ok(text) => {
-                let mut known = true;
-                for path in text.paths() {
-                    known &= self.known_root(written, path, roots);
-                }
-                known.then_some(text)
-            }
-            Err((_, message)) => {
-                self.problem(written, message);
-                None
-            }
-        }
-    }
-
-    fn regex(&mut self, written: &Placed) -> Option<Regex> {
-        match Regex::new(&written.value) {
-            Ok(regex) => Some(regex),
-            Err(e) => {
-                self.problem(written, format!("not a regular expression: {e}"));
-                None
-            }
-        }
-    }
-
-    /// `2m`, or the path of a value that holds such a duration; `never` switches its rule off.
-    fn duration(&mut self, written: &Placed) -> Option<Lasting> {
-        let text = if written.value.starts_with('$') {
-            let path = self.path(written, &["values"])?;
-            match path.first(&Values(self.values)) {
-                Some(Value::String(text)) => text.clone(),
-                _ => {
-                    self.problem(
-                        written,
-                        format!("the values have no duration at `{}`", written.value),
-                    );
-                    return None;
-                }
-            }
-        } else {
-            written.value.clone()
-        };
-        if text == NEVER {
-            return Some(Lasting::Never);
-        }
-        match text.parse::<SignedDuration>() {
-            Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
-            _ => {
-                self.problem(written, format!("`{text}` is not a duration"))
-                    .help = Some(
-                    "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`"
-                        .into(),
-                );
-                None
-            }
-        }
-    }
 }
 
 /// Turns "written, but wrong" into `None` and "not written" into `Some(None)`.
@@ -592,13 +361,5 @@ fn flip<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
     match compiled {
         None => Some(None),
         Some(compiled) => compiled.map(Some),
-    }
-}
-
-struct Values<'a>(&'a Value);
-
-impl Scope for Values<'_> {
-    fn root(&self, name: &str) -> Option<&Value> {
-        (name == "values").then_some(self.0)
     }
 }

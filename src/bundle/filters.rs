@@ -42,7 +42,9 @@ fn shell_words(state: &mut State, command: String) -> Vec<String> {
     split_quoted(&command).unwrap_or_else(|| {
         warn(
             state,
-            format!("the quotes in `{command}` do not balance; it is split at white space"),
+            format!(
+                "a command is split at white space, because its quotes do not balance: {command}"
+            ),
         );
         command.split_whitespace().map(str::to_string).collect()
     })

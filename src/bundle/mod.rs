@@ -4,6 +4,8 @@
 
 mod compile;
 pub mod filters;
+mod names;
+pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod templates;
@@ -72,7 +74,12 @@ impl Bundle {
         let template_files = within(files, "templates/");
         let (env, children) = templates::compile(&template_files, &mut problems);
         let stems: Vec<String> = children.iter().map(|c| c.stem.clone()).collect();
-        let rules = compile::compile(&within(files, "rules/"), &stems, &values, &mut problems);
+        let rules = compile::compile(
+            &within(files, "rules/"),
+            &stems,
+            values.as_ref(),
+            &mut problems,
+        );
         for file in files.keys() {
             let known = file.starts_with("templates/")
                 || file.starts_with("rules/")
@@ -83,10 +90,10 @@ impl Bundle {
                 ));
             }
         }
-        if !problems.is_empty() {
+        let Some(values) = values.filter(|_| problems.is_empty()) else {
             problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             return Err(problems);
-        }
+        };
         let digest = digest(files, &values);
         let bundle = Bundle {
             env,

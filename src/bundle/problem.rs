@@ -1,7 +1,48 @@
 //! A mistake in something a person wrote: which file, where in it, what is
 //! wrong and what to write instead.
 
+use crate::engine::text::is_bidi;
+use serde_saphyr::Spanned;
 use std::fmt;
+
+/// How much of a line an excerpt shows; a line of rendered text may hold a megabyte of a test.
+const EXCERPT: usize = 160;
+
+/// A place in a file: line and column from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl<T> From<&Spanned<T>> for Place {
+    fn from(at: &Spanned<T>) -> Self {
+        Place {
+            line: at.referenced.line() as usize,
+            column: at.referenced.column() as usize,
+        }
+    }
+}
+
+impl Place {
+    /// The place of a byte of `source`.
+    pub fn of_offset(source: &str, offset: usize) -> Self {
+        let before = source.get(..offset).unwrap_or(source);
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+        }
+    }
+
+    /// The byte of `source` at this place.
+    pub fn offset(self, source: &str) -> Option<usize> {
+        let mut lines = source.split_inclusive('\n');
+        let line_number = self.line.checked_sub(1)?;
+        let before: usize = lines.by_ref().take(line_number).map(str::len).sum();
+        let mut columns = lines.next()?.char_indices();
+        Some(before + columns.nth(self.column.checked_sub(1)?)?.0)
+    }
+}
 
 /// One mistake, with the excerpt that shows it. Lines and columns count from 1;
 /// 0 means that the mistake concerns the whole file.
@@ -40,9 +81,7 @@ impl Problem {
 
     /// Places the mistake by byte offset into `source`.
     pub fn at_offset(self, source: &str, offset: usize) -> Self {
-        let before = source.get(..offset).unwrap_or(source);
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let Place { line, column } = Place::of_offset(source, offset);
         self.at(source, line, column)
     }
 
@@ -69,17 +108,12 @@ impl fmt::Display for Problem {
         } else {
             write!(f, "  --> {}:{}:{}", self.file, self.line, self.column)?;
         }
-        if let Some(excerpt) = &self.excerpt {
+        if let Some(line) = &self.excerpt {
+            let (excerpt, caret) = excerpt(line, self.column);
             let gutter = self.line.to_string().len();
             write!(f, "\n{:gutter$} |", "")?;
             write!(f, "\n{} | {excerpt}", self.line)?;
-            write!(
-                f,
-                "\n{:gutter$} | {:>column$}",
-                "",
-                "^",
-                column = self.column
-            )?;
+            write!(f, "\n{:gutter$} | {:>caret$}", "", "^")?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n  = help: {help}")?;
@@ -90,6 +124,24 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// The part of a line around a column, safe for a terminal, and where the caret goes below it.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    let start = column.saturating_sub(EXCERPT / 2);
+    let (start, lead) = if start == 0 { (0, "") } else { (start, "…") };
+    let mut shown: String = lead.to_string();
+    let mut rest = line.chars().skip(start);
+    // One character for one, so that the caret stays in its place.
+    shown.extend(rest.by_ref().take(EXCERPT).map(|c| match c {
+        '\t' => ' ',
+        c if c.is_control() || is_bidi(c) => '\u{fffd}',
+        c => c,
+    }));
+    if rest.next().is_some() {
+        shown.push('…');
+    }
+    (shown, column - start + lead.chars().count())
+}
+
 /// The entry of `known` that `name` was probably meant to be.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -98,4 +150,39 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(ratio, _)| *ratio > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caret_is_under_its_column() {
+        let long = format!("{}x{}", "a".repeat(1000), "b".repeat(1000));
+        for (line, column) in [
+            ("x", 1),
+            ("\tx", 2),
+            ("a\u{202e}x", 3),
+            ("  é x y", 5),
+            (long.as_str(), 1001),
+        ] {
+            let (shown, caret) = excerpt(line, column);
+            assert_eq!(shown.chars().nth(caret - 1), Some('x'), "{shown}");
+            assert!(!shown.contains(|c: char| c.is_control() || is_bidi(c)));
+            assert!(shown.chars().count() <= EXCERPT + 2);
+        }
+    }
+
+    #[test]
+    fn places_and_offsets_are_each_others_inverse() {
+        let source = "ab\n\u{e9}c\n\nd";
+        for (offset, _) in source.char_indices() {
+            assert_eq!(
+                Place::of_offset(source, offset).offset(source),
+                Some(offset)
+            );
+        }
+        assert_eq!(Place { line: 9, column: 1 }.offset(source), None);
+        assert_eq!(Place { line: 0, column: 0 }.offset(source), None);
+    }
 }

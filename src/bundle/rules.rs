@@ -14,7 +14,7 @@ pub type Placed = Spanned<String>;
 pub struct Signal {
     pub id: Placed,
     pub on: On,
-    pub when: Clause,
+    pub when: Spanned<Clause>,
     /// How long it must last before it counts: `2m`, or a path into the values.
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
@@ -78,9 +78,9 @@ pub enum Severity {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Clause {
-    pub all: Option<Vec<Clause>>,
-    pub any: Option<Vec<Clause>>,
-    pub not: Option<Box<Clause>>,
+    pub all: Option<Vec<Spanned<Clause>>>,
+    pub any: Option<Vec<Spanned<Clause>>>,
+    pub not: Option<Box<Spanned<Clause>>>,
     pub path: Option<Placed>,
     pub eq: Option<Value>,
     pub ne: Option<Value>,
@@ -107,6 +107,8 @@ pub struct Phase {
     pub initial: String,
     /// Phases that a test never leaves.
     pub terminal: Vec<Placed>,
+    /// A child that was like this when it was removed has done its work and is not made again.
+    pub done: Option<Spanned<Clause>>,
     /// The first that holds is taken.
     pub transitions: Vec<Transition>,
 }
@@ -115,9 +117,9 @@ pub struct Phase {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Transition {
     pub id: Placed,
-    pub from: Vec<String>,
+    pub from: Vec<Placed>,
     pub to: String,
-    pub when: Clause,
+    pub when: Spanned<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -150,7 +152,7 @@ pub struct Condition {
     #[serde(rename = "final", default)]
     pub kept: bool,
     /// Otherwise the stored condition stays.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     pub cases: Vec<Case>,
 }
 
@@ -159,7 +161,7 @@ pub struct Condition {
 pub struct Case {
     pub id: Placed,
     /// Always, when left out.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -183,13 +185,13 @@ pub enum ConditionStatus {
 pub struct Field {
     pub field: Placed,
     /// Otherwise the stored value stays.
-    pub when: Option<Clause>,
+    pub when: Option<Spanned<Clause>>,
     /// Where the value comes from. Exactly one of `path` and `now`.
     pub path: Option<Placed>,
     /// The time of the verdict, RFC 3339 in UTC, whole seconds.
     #[serde(default)]
     pub now: bool,
-    /// When the path selects nothing and nothing is stored.
+    /// When the path selects nothing and nothing is stored: a value, or `{path: ...}`.
     pub default: Option<Value>,
     /// Written once; the stored value stays from then on.
     #[serde(default)]
@@ -223,7 +225,7 @@ pub enum Occasion {
 pub struct Action {
     pub id: Placed,
     pub on: ActionOn,
-    pub when: Clause,
+    pub when: Spanned<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,

@@ -2,9 +2,11 @@
 //! become structure.
 
 use super::filters;
+use super::names;
 use super::problem::Problem;
+use super::yaml;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, UndefinedBehavior};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -59,6 +61,9 @@ pub fn compile(
             ),
         }
     }
+    for (file, source) in files {
+        names::check(file, source, files, &env, problems);
+    }
     (env, children)
 }
 
@@ -82,13 +87,17 @@ fn lines_of_blocks_vanish() -> SyntaxConfig {
 }
 
 /// Every interpolation is one JSON value on one line, which YAML reads back to
-/// the same value. JSON may leave characters as they are that YAML takes for
-/// line breaks or refuses; those are escaped.
+/// the same value.
 fn write_json(out: &mut Output, value: &Value) -> Result<(), Error> {
-    if value.is_undefined() {
+    // In a list or a map it would become null, and the field would be gone without a word.
+    if let Some(path) = undefined_in(value) {
+        let what = match path.as_str() {
+            "" => "this value".to_string(),
+            path => format!("`{path}` in this value"),
+        };
         return Err(Error::new(
             ErrorKind::UndefinedError,
-            "this value is undefined; test it with `is defined` or give it a `default`",
+            format!("{what} is undefined"),
         ));
     }
     if value.is_safe() {
@@ -97,20 +106,24 @@ fn write_json(out: &mut Output, value: &Value) -> Result<(), Error> {
     }
     let json = serde_json::to_string(value)
         .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    let mut rest = json.as_str();
-    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_not_yaml(*c)) {
-        out.write_str(&rest[..at])?;
-        write!(out, "\\u{:04x}", c as u32)?;
-        rest = &rest[at + c.len_utf8()..];
-    }
-    Ok(out.write_str(rest)?)
+    Ok(yaml::write_json(out, &json)?)
 }
 
-fn is_not_yaml(c: char) -> bool {
-    matches!(
-        c,
-        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
-    )
+/// Where in `value` something is undefined: empty for the value itself, else a path such as `[0].name`.
+fn undefined_in(value: &Value) -> Option<String> {
+    match value.kind() {
+        ValueKind::Undefined => Some(String::new()),
+        ValueKind::Seq => value
+            .try_iter()
+            .ok()?
+            .enumerate()
+            .find_map(|(n, entry)| Some(format!("[{n}]{}", undefined_in(&entry)?))),
+        ValueKind::Map => value.try_iter().ok()?.find_map(|key| {
+            let below = undefined_in(&value.get_item(&key).ok()?)?;
+            Some(format!(".{key}{below}"))
+        }),
+        _ => None,
+    }
 }
 
 /// The value of a top-level `key:` line, in the file or in what it extends.
@@ -146,16 +159,52 @@ pub fn from_error(error: &Error, file: &str, files: &BTreeMap<String, String>) -
         cause = e.source();
     }
     let file = innermost.name().unwrap_or(file);
-    let mut message = innermost.kind().to_string();
-    if let Some(detail) = innermost.detail() {
-        message = format!("{message}: {detail}");
-    }
-    let problem = Problem::new(file, message);
-    match (files.get(file), innermost.range(), innermost.line()) {
+    let problem = Problem::new(file, message(innermost));
+    let mut problem = match (files.get(file), innermost.range(), innermost.line()) {
         (Some(source), Some(range), _) => problem.at_offset(source, range.start),
-        (Some(source), None, Some(line)) => problem.at(source, line, 1),
+        (Some(source), None, Some(line)) => problem.at_offset(source, tag_on(source, line)),
         _ => problem,
+    };
+    problem.help = help(innermost);
+    problem
+}
+
+fn message(error: &Error) -> String {
+    match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => {
+            format!("the template takes more than {FUEL} steps: does a loop not end?")
+        }
+        // The detail says all that the kind does.
+        (ErrorKind::UndefinedError | ErrorKind::TemplateNotFound, Some(detail)) => {
+            detail.to_string()
+        }
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
     }
+}
+
+fn help(error: &Error) -> Option<String> {
+    let detail = error.detail().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UndefinedError => Some(
+            "correct the name, test it with `is defined`, or give it a value with `| default(...)`"
+                .into(),
+        ),
+        ErrorKind::SyntaxError if detail.starts_with("unknown statement end") => Some(
+            "something inside it is not closed: each `if`, `for`, `block` and `macro` has its end"
+                .into(),
+        ),
+        _ => None,
+    }
+}
+
+/// Where the tag begins that is on this line, or that goes on over it.
+fn tag_on(source: &str, line: usize) -> usize {
+    let lines = source.split_inclusive('\n');
+    let start: usize = lines.clone().take(line - 1).map(str::len).sum();
+    let end = start + lines.clone().nth(line - 1).map_or(0, str::len);
+    let mut on_line = tags(source).filter(|t| !t.kind.is_empty() && t.start < end && t.end > start);
+    on_line.next().map_or(start, |tag| tag.start)
 }
 
 /// Refuses text that touches an interpolation: a JSON value inside a longer
@@ -172,29 +221,60 @@ fn check_interpolations(file: &str, source: &str, problems: &mut Vec<Problem>) {
             || after.starts_with([',', ']', '}', ':'])
             || after.starts_with('#') && source[tag.end..].starts_with(' ');
         if !starts_value || !ends_value {
-            let inner = source[tag.start + 2..tag.end - 2].trim_matches(['-', ' ']);
-            problems.push(
-                Problem::new(
-                    file,
-                    "text touches an interpolation, which is a whole JSON value",
-                )
-                .at_offset(source, tag.start)
-                .help(format!(
-                    "make the text a part of the expression, such as {{{{ \"a-\" ~ {inner} }}}}"
-                )),
+            let problem = Problem::new(
+                file,
+                "text touches an interpolation, which is a whole JSON value",
             );
+            let help = untouched(source, &tag, &before, &after);
+            problems.push(problem.at_offset(source, tag.start).help(help));
         }
     }
 }
 
-struct Tag {
-    kind: &'static str,
-    start: usize,
-    end: usize,
+/// What to write instead of text that touches an interpolation.
+fn untouched(source: &str, tag: &Tag, before: &str, after: &str) -> String {
+    let inner = source[tag.start + 2..tag.end - 2].trim_matches('-').trim();
+    if before.starts_with('#') {
+        return "a comment of a template is written {# ... #}".into();
+    }
+    let spaced = untrimmed(source, tag.start).ends_with(char::is_whitespace);
+    if before.ends_with(':') && !spaced {
+        return format!("write a space before it: {{{{ {inner} }}}}");
+    }
+    let glued = |c: char| c.is_whitespace() || "{}[],".contains(c);
+    let lead = match spaced {
+        true => "",
+        false => before.rsplit(glued).next().unwrap_or_default(),
+    };
+    let trail = after.split(glued).next().unwrap_or_default();
+    if before.ends_with(['"', '\'']) || after.starts_with(['"', '\'']) {
+        return format!("leave the quotes out, they come with the value: {{{{ {inner} }}}}");
+    }
+    let quoted = |text: &str| match text {
+        "" => None,
+        text => Some(format!("\"{text}\"")),
+    };
+    let parts = [quoted(lead), Some(inner.to_string()), quoted(trail)];
+    match parts.iter().flatten().count() {
+        1 => "join the two in one expression: {{ a ~ b }}".to_string(),
+        _ => {
+            let joined: Vec<String> = parts.into_iter().flatten().collect();
+            format!(
+                "make the text a part of the expression: {{{{ {} }}}}",
+                joined.join(" ~ ")
+            )
+        }
+    }
+}
+
+pub(super) struct Tag {
+    pub kind: &'static str,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// The tags of a template: `{{ }}`, `{% %}`, `{# #}`, with strings skipped.
-fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
+pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         let open = at + source[at..].find(['{']).filter(|_| at < source.len())?;

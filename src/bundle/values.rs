@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::rules::Placed;
 use super::yaml;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One line of `environment.yaml`.
@@ -38,17 +38,26 @@ enum Kind {
     Integer,
 }
 
-/// The values of a bundle with the operator's environment applied.
+/// What problems name as the file of a setting.
+pub const SETTINGS: &str = "the environment";
+
+/// The values of a bundle with the operator's environment applied; nothing when they cannot be read.
 pub fn load(
     files: &Files,
     settings: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
-) -> Value {
-    let mut values = read::<Value>(files, "values.yaml", problems).unwrap_or_default();
+) -> Option<Value> {
+    let mut values = match files.contains_key("values.yaml") {
+        true => read::<Value>(files, "values.yaml", problems)?,
+        false => Value::Null,
+    };
     if !values.is_object() {
-        problems.push(Problem::new("values.yaml", "values are a map"));
-        return Value::Object(Map::new());
+        problems.push(
+            Problem::new("values.yaml", "values are a map")
+                .help("write one setting a line, as `name: value`"),
+        );
+        return None;
     }
     let file = "environment.yaml";
     let known: BTreeMap<String, Setting> = read(files, file, problems).unwrap_or_default();
@@ -78,20 +87,20 @@ pub fn load(
                 *slot = value;
                 if setting.secret {
                     warnings.push(format!(
-                        "{variable} holds a credential in plain text, which is copied into every pod; name a Secret instead"
+                        "{variable} holds a credential in plain text, which pods get as it is; name a Secret instead"
                     ));
                 }
             }
             Err(Mistake::Refuse(expected)) => problems.push(Problem::new(
-                variable,
-                format!("the environment variable {variable} is not {expected}: `{text}`"),
+                SETTINGS,
+                format!("{variable} is not {expected}: `{text}`"),
             )),
             Err(Mistake::Warn(expected)) => warnings.push(format!(
                 "{variable} is not {expected}: `{text}`; the default {slot} holds"
             )),
         }
     }
-    values
+    Some(values)
 }
 
 enum Mistake {

@@ -1,8 +1,10 @@
 //! Reading YAML: one set of options for everything the product reads, and
 //! parser errors turned into [`Problem`]s.
 
-use super::problem::Problem;
+use super::problem::{Problem, nearest};
 use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+use std::fmt;
 
 /// YAML 1.2 as Kubernetes users write it: `on` and `no` are strings, `0755` is
 /// octal, a key given twice is an error.
@@ -32,9 +34,28 @@ pub fn all_from_str<T: DeserializeOwned>(file: &str, source: &str) -> Result<Vec
         .map_err(|e| problem(file, source, &e))
 }
 
-fn problem(file: &str, source: &str, error: &serde_saphyr::Error) -> Box<Problem> {
+/// Writes JSON so that YAML reads the same from it. JSON may leave characters as they are, in strings alone, that YAML
+/// takes for line breaks or refuses; those are escaped.
+pub fn write_json(out: &mut impl fmt::Write, json: &str) -> fmt::Result {
+    let mut rest = json;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_not_yaml(*c)) {
+        write!(out, "{}\\u{:04x}", &rest[..at], c as u32)?;
+        rest = &rest[at + c.len_utf8()..];
+    }
+    out.write_str(rest)
+}
+
+fn is_not_yaml(c: char) -> bool {
+    matches!(
+        c,
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    )
+}
+
+fn problem(file: &str, source: &str, error: &Error) -> Box<Problem> {
     let error = error.without_snippet();
-    let problem = Problem::new(file, error.to_string());
+    let mut problem = Problem::new(file, message(error));
+    problem.help = help(error);
     Box::new(match error.location() {
         Some(at) => problem.at(source, at.line() as usize, at.column() as usize),
         None => problem,
@@ -49,4 +70,82 @@ pub fn to_string(value: &impl serde::Serialize) -> Result<String, Box<Problem>> 
             format!("cannot be written as YAML: {e}"),
         ))
     })
+}
+
+/// The parser's message, where it has one for people who do not program it.
+fn message(error: &Error) -> String {
+    match error {
+        Error::SerdeUnknownField { field, .. } => format!("there is no field `{field}` here"),
+        Error::SerdeUnknownVariant { variant, .. } => format!("`{variant}` is not allowed here"),
+        Error::SerdeMissingField { field, .. } => format!("the field `{field}` is missing here"),
+        Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("the key `{key}` is given twice"),
+            None => "a key is given twice".to_string(),
+        },
+        Error::MultipleDocuments { .. } => "there is more than one YAML document".to_string(),
+        Error::InvalidScalar { ty, .. } => match *ty {
+            "bool" => "expected true or false".to_string(),
+            "f32" | "f64" => "expected a number".to_string(),
+            _ => "expected a whole number".to_string(),
+        },
+        Error::InvalidBooleanStrict { .. } => "expected true or false".to_string(),
+        Error::Unexpected { expected, .. } => match *expected {
+            "sequence start" => "expected a list".to_string(),
+            "mapping start" => "expected a map".to_string(),
+            "string scalar" => "expected a string".to_string(),
+            other => format!("expected {other}"),
+        },
+        Error::UnknownAnchor { .. } => "no anchor of this name stands above".to_string(),
+        error => UserMessageFormatter.format_message(error).into_owned(),
+    }
+}
+
+fn help(error: &Error) -> Option<String> {
+    match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => Some(choice(field, expected, "fields here are")),
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => Some(choice(variant, expected, "write one of")),
+        Error::MultipleDocuments { .. } => {
+            Some("remove the `---`: one file is one document".into())
+        }
+        Error::UnknownAnchor { .. } => {
+            Some("text that begins with `*` is written in quotes".into())
+        }
+        error => {
+            // The scanner's errors have no kinds of their own.
+            let message = UserMessageFormatter.format_message(error);
+            let (_, help) = HINTS.iter().find(|(part, _)| message.contains(part))?;
+            Some(help.to_string())
+        }
+    }
+}
+
+const HINTS: &[(&str, &str)] = &[
+    (
+        "mapping values are not allowed",
+        "text with `: ` in it is written in quotes; or the line is indented too far",
+    ),
+    (
+        "did not find expected key",
+        "entries of one map begin in the same column",
+    ),
+    (
+        "did not find expected '-'",
+        "entries of one list begin in the same column",
+    ),
+    ("tabs disallowed", "indent with spaces"),
+    (
+        "simple key expected",
+        "write `key: value`, or `- value` in a list",
+    ),
+];
+
+fn choice(written: &str, expected: &[&'static str], all: &str) -> String {
+    match nearest(written, expected.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{all} {}", expected.join(", ")),
+    }
 }

@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     output::print(&output::highlight(&report.text))?;
-    report.conclude(bundle.digest(), cases.len())
+    report.conclude(bundle.digest(), cases.len(), arguments.update)
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +68,7 @@ impl Report {
     fn differs(&mut self, stored: &Stored, file: &str, expected: Option<&str>, now: &str) {
         let path = stored.directory.join(file).display().to_string();
         if expected.is_none() {
-            self.fails(&format!(
-                "error: {path} is missing\n  = help: write it with `lotest check --update`, and review it"
-            ));
+            self.fails(&format!("error: {path} is missing"));
             return;
         }
         let diff = TextDiff::from_lines(expected.unwrap_or_default(), now);
@@ -87,19 +85,25 @@ impl Report {
         self.text.push_str("\n\n");
     }
 
-    fn conclude(&self, digest: &str, cases: usize) -> Result<(), Failure> {
+    fn conclude(&self, digest: &str, cases: usize, update: bool) -> Result<(), Failure> {
         if self.failed > 0 {
+            let help = match update {
+                true => "",
+                false => {
+                    "\n  = help: when a change is meant, run `lotest check --update` and review it"
+                }
+            };
             return Err(Failure::Check(format!(
-                "error: {} of {cases} golden cases fail; when that is meant, run `lotest check --update` and review",
+                "error: {} of {cases} golden cases failed{help}",
                 self.failed
             )));
         }
         let written = match self.written {
             0 => String::new(),
-            n => format!(", {n} written; review them with git diff"),
+            n => format!(", {n} written; review with git diff"),
         };
         output::print(&format!(
-            "bundle {digest} is fine\n{} golden cases pass{written}\n",
+            "bundle {digest} is fine\ngolden cases: {} passed{written}\n",
             self.passed
         ))
     }

@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         output::warning(&warning);
     }
     let bundle = Arc::new(bundle);
-    let name = arguments.file.display().to_string();
+    let name = input::name(&arguments.file);
     let source = input::read(&arguments.file)?;
     let documents: Vec<Value> = yaml::all_from_str(&name, &source)?;
     let is_timeline = documents.iter().any(|d| d.get("steps").is_some());
@@ -101,7 +101,7 @@ fn nothing(file: &Path, wanted: Option<&str>) -> Failure {
     let what = wanted.map_or("no LocustTest".to_string(), |name| {
         format!("no LocustTest `{name}`")
     });
-    Problem::new(&file.display().to_string(), format!("there is {what} in it"))
+    Problem::new(&input::name(file), format!("there is {what} in it"))
         .help("print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions -o yaml")
         .into()
 }

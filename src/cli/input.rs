@@ -6,6 +6,14 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+/// What messages call a file.
+pub fn name(file: &Path) -> String {
+    match file.as_os_str() == "-" {
+        true => "standard input".to_string(),
+        false => file.display().to_string(),
+    }
+}
+
 /// The text of a file; `-` is standard input.
 pub fn read(file: &Path) -> Result<String, Failure> {
     if file.as_os_str() == "-" {

@@ -18,7 +18,13 @@ use std::process::ExitCode;
 
 /// Runs distributed Locust load tests on Kubernetes; what it does is data.
 #[derive(Debug, Parser)]
-#[command(name = "lotest", version, propagate_version = true)]
+#[command(name = "lotest", version)]
+#[command(after_help = "Examples:
+  lotest crd | kubectl apply --server-side -f -
+  lotest render test.yaml          what a test would be made of
+  lotest explain state.yaml        why a test is in the state it is in
+
+`lotest COMMAND --help` has more.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -54,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         let config = kube::Config::infer()
             .await
             .map_err(|e| Failure::Other(format!("cannot reach a cluster: {e}")))?;
+        tracing::info!(cluster = %config.cluster_url, "connecting");
         let run = async {
             let client = controller::client(config)?;
             controller::run(client, bundle, arguments.namespaces, addresses, stopped).await
@@ -84,7 +85,9 @@ async fn wait_for_signal(stop: watch::Sender<bool>) {
 }
 
 fn log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the client says of a failed request is that it failed; the operator says which it was.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client::client=off"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

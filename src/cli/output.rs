@@ -66,7 +66,7 @@ fn complain(text: &str, word: &str, colour: &str) {
 }
 
 fn may_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none()
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The lines of a diff or an explanation, coloured on a terminal by what they start with.

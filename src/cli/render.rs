@@ -2,9 +2,8 @@
 
 use super::{Failure, input, output};
 use crate::api::v2::LocustTest;
-use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
-use crate::bundle::yaml;
+use crate::bundle::{places, yaml};
 use crate::engine::render;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -36,9 +35,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut objects = Vec::new();
     for file in &arguments.files {
         for test in tests(file)? {
-            let rendered = children(&bundle, &test)?;
+            let rendered = render::render(&bundle, &test)?;
             for warning in &rendered.warnings {
-                output::warning(&format!("{}: {warning}", file.display()));
+                output::warning(&format!("{}: {warning}", input::name(file)));
             }
             objects.extend(rendered.children.into_iter().map(|c| c.object));
         }
@@ -49,14 +48,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// The tests of a file, each valid and with its defaults.
 fn tests(file: &Path) -> Result<Vec<Value>, Failure> {
     let text = input::read(file)?;
-    let name = file.display().to_string();
+    let name = input::name(file);
     let mut tests = Vec::new();
     let documents: Vec<Value> = yaml::all_from_str(&name, &text)?;
+    let mut problems = Vec::new();
     for (n, document) in documents.into_iter().enumerate() {
-        if document.is_null() {
-            continue;
+        for (path, object) in items(document) {
+            match LocustTest::parse_strict(object) {
+                Ok(test) => tests.push(test.to_value()),
+                Err(mut mistakes) => {
+                    for mistake in &mut mistakes {
+                        mistake.path.insert_str(0, &path);
+                    }
+                    problems.extend(places::problems(&name, &text, n, &mistakes));
+                }
+            }
         }
-        tests.push(parse(&name, n + 1, document)?);
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Problems(problems));
     }
     if tests.is_empty() {
         return Err(Problem::new(&name, "there is no LocustTest in it").into());
@@ -64,19 +74,17 @@ fn tests(file: &Path) -> Result<Vec<Value>, Failure> {
     Ok(tests)
 }
 
-/// One document as a test. Mistakes name the document and the field.
-pub fn parse(file: &str, document: usize, value: Value) -> Result<Value, Failure> {
-    match LocustTest::parse_strict(value) {
-        Ok(test) => Ok(test.to_value()),
-        Err(mistakes) => Err(Failure::Problems(
-            mistakes
-                .iter()
-                .map(|m| Problem::new(&format!("{file} (document {document})"), m.to_string()))
-                .collect(),
-        )),
+/// The objects of a document, each with its path: one, or those of a List as `kubectl get` prints it.
+fn items(mut document: Value) -> Vec<(String, Value)> {
+    if document.is_null() {
+        return Vec::new();
     }
-}
-
-pub fn children(bundle: &Bundle, test: &Value) -> Result<render::Rendered, Failure> {
-    Ok(render::render(bundle, test)?)
+    let is_list = document.get("kind").is_some_and(|kind| kind == "List");
+    match document.get_mut("items").map(Value::as_array_mut) {
+        Some(Some(items)) if is_list => {
+            let item = |(n, item): (usize, &mut Value)| (format!("items[{n}]."), item.take());
+            items.iter_mut().enumerate().map(item).collect()
+        }
+        _ => vec![(String::new(), document)],
+    }
 }

@@ -1,13 +1,12 @@
 //! Children on the API server: looking before the first write, applying.
 
+use super::apply::{self, Part};
 use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
-use crate::engine::render::{CHILD_LABEL, Child, text};
+use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective,
-};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// The kinds of children that a bundle makes, each once.
@@ -37,10 +36,9 @@ fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {
 /// What exists under the names of children.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Those that the test controls, by stem, and whether they carry our labels: a child
-    /// that another operator made for the test does not.
-    pub ours: Vec<(String, bool)>,
-    /// Those of somebody else, and those that the operator may not look at, as refusals.
+    /// Those that the test controls, by stem.
+    pub ours: Vec<(String, Value)>,
+    /// Those of somebody else, and what cannot be looked up, as refusals.
     pub refused: Vec<Value>,
 }
 
@@ -50,28 +48,30 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
     let uid = text(test, "/metadata/uid");
     let mut found = Found::default();
     for child in children {
-        let (api, _) = api(client, child);
-        let existing = match api.get_metadata_opt(child.name()).await {
-            Ok(Some(existing)) => existing,
+        let (api, resource) = api(client, child);
+        let existing = match api.get_opt(child.name()).await {
             Ok(None) => continue,
+            Ok(Some(existing)) => existing,
             Err(kube::Error::Api(e)) if is_refusal(e.code) => {
                 found.refused.push(refusal(child, &e.message));
                 continue;
             }
             Err(e) => return Err(e),
         };
-        let owner = json!({"metadata": {"ownerReferences": existing.metadata.owner_references}});
-        match controller(&owner) {
-            Some(owner) if owner == uid => {
-                let labels = existing.metadata.labels.unwrap_or_default();
-                let labelled = labels.get(CHILD_LABEL) == Some(&child.stem);
-                found.ours.push((child.stem.clone(), labelled));
+        let existing = watch::plain(existing, &resource);
+        match controller(&existing) {
+            Some(owner) if text(owner, "/uid") == uid => {
+                found.ours.push((child.stem.clone(), existing));
             }
-            Some(_) => {
-                let owners = existing.metadata.owner_references.unwrap_or_default();
-                let owner = owners.iter().find(|o| o.controller == Some(true));
-                let owner = owner.map_or_else(String::new, |o| format!("{} {}", o.kind, o.name));
-                let message = format!("it exists and belongs to {owner}; it is left as it is");
+            Some(owner) => {
+                let (kind, name) = (text(owner, "/kind"), text(owner, "/name"));
+                let message = if kind == text(test, "/kind") && name == text(test, "/metadata/name")
+                {
+                    "it belongs to an earlier test of this name and is still being removed"
+                        .to_string()
+                } else {
+                    format!("it exists and belongs to {kind} {name}; it is left as it is")
+                };
                 found.refused.push(refusal(child, &message));
             }
             None => {
@@ -83,8 +83,25 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
     Ok(found)
 }
 
+/// Whether a child has the labels by which it is watched. One that another operator
+/// made for the test does not, nor one from which somebody took them.
+pub fn is_labelled(child: &Child, existing: &Value) -> bool {
+    let labels = existing.pointer("/metadata/labels");
+    let has = |key, value: &str| {
+        let label = labels.and_then(|l| l.get(key));
+        label.and_then(Value::as_str) == Some(value)
+    };
+    has(MANAGED_BY.0, MANAGED_BY.1) && has(CHILD_LABEL, &child.stem)
+}
+
 /// A child that could not be made: `child`, `kind`, `name` and `message`.
 pub fn refusal(child: &Child, message: &str) -> Value {
+    // The API server begins with `jobs.batch "NAME" is ...`, and the name is said already.
+    let name = format!("\"{}\" is ", child.name());
+    let message = match message.split_once(&name) {
+        Some((resource, rest)) if !resource.trim_end().contains(' ') => rest,
+        _ => message,
+    };
     json!({
         "child": child.stem,
         "kind": child.kind(),
@@ -100,28 +117,27 @@ pub fn is_refusal(code: u16) -> bool {
 
 /// Applies a child that does not exist yet.
 pub async fn apply(client: &Client, child: &Child) -> Result<Value, kube::Error> {
-    patch(client, child, &child.object).await
+    let resource = resource(child.api_version(), child.kind());
+    let key = (text(&child.object, "/metadata/namespace"), child.name());
+    apply::apply(client, &resource, key, Part::Object, &child.object).await
 }
 
-/// Gives a child that runs already our labels, by which it is watched, and leaves the rest alone.
-pub async fn adopt(client: &Client, child: &Child) -> Result<Value, kube::Error> {
-    let labels_only = json!({
-        "apiVersion": child.api_version(),
-        "kind": child.kind(),
+/// Gives a child that runs already our labels, by which it is watched, and leaves the rest alone:
+/// to apply the labels alone would take away what was applied before.
+pub async fn adopt(client: &Client, child: &Child, existing: &Value) -> Result<Value, kube::Error> {
+    let (api, resource) = api(client, child);
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_string()),
+        ..PatchParams::default()
+    };
+    let labels = json!({
         "metadata": {
-            "name": child.name(),
+            "uid": text(existing, "/metadata/uid"),
             "labels": child.object.pointer("/metadata/labels"),
         },
     });
-    patch(client, child, &labels_only).await
-}
-
-async fn patch(client: &Client, child: &Child, object: &Value) -> Result<Value, kube::Error> {
-    let (api, resource) = api(client, child);
-    let mut params = PatchParams::apply(MANAGER).force();
-    params.field_validation = Some(ValidationDirective::Strict);
-    let applied = api
-        .patch(child.name(), &params, &Patch::Apply(object))
+    let adopted = api
+        .patch(child.name(), &params, &Patch::Merge(&labels))
         .await?;
-    Ok(watch::plain(applied, &resource))
+    Ok(watch::plain(adopted, &resource))
 }

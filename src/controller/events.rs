@@ -5,18 +5,31 @@
 use super::MANAGER;
 use crate::engine::notice::Notice;
 use crate::engine::render::text;
+use crate::engine::signals::Question;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The API's limit for the note of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Sends an event. Events are best effort: what cannot be sent is logged.
+/// Sends an event about a test as it was. Events are best effort: what cannot be
+/// sent is logged.
 pub async fn send(client: &Client, test: &Value, notice: &Notice) {
+    send_about(
+        client,
+        test,
+        text(test, "/metadata/resourceVersion"),
+        notice,
+    )
+    .await;
+}
+
+/// Sends an event about an occurrence that has an identity of its own.
+pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice: &Notice) {
     let namespace = text(test, "/metadata/namespace");
     let name = text(test, "/metadata/name");
     let mut note = notice.message.clone();
@@ -29,7 +42,7 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     let event = json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": event_name(test, notice)},
+        "metadata": {"name": event_name(test, occurrence, notice)},
         "type": notice.kind,
         "reason": notice.reason,
         "message": note,
@@ -62,21 +75,46 @@ pub async fn send(client: &Client, test: &Value, notice: &Notice) {
     }
 }
 
-/// The same for the same occurrence: the test as it was, and what is said. `kubectl get events` sorts by name, so
-/// what changes with time comes first.
-fn event_name(test: &Value, notice: &Notice) -> String {
-    let version = text(test, "/metadata/resourceVersion");
+/// The text of the latest event with one of the reasons that a signal asks for. Events cannot be watched by label, so
+/// they are listed once, when the signal counts.
+pub async fn latest(client: &Client, test: &Value, question: &Question) -> Option<String> {
+    let api: Api<Event> = Api::namespaced(client.clone(), text(test, "/metadata/namespace"));
+    let about = ListParams::default().fields(&format!("involvedObject.uid={}", question.uid));
+    let events = match api.list(&about).await {
+        Ok(events) => events,
+        Err(e) => {
+            let error = super::with_causes(&e);
+            tracing::warn!(error, "events could not be listed");
+            return None;
+        }
+    };
+    let asked = |event: &Event| {
+        event
+            .reason
+            .as_ref()
+            .is_some_and(|r| question.reasons.contains(r))
+    };
+    let latest = events.items.into_iter().filter(asked).max_by_key(|event| {
+        let last = event.last_timestamp.as_ref().map(|t| t.0);
+        last.or(event.event_time.as_ref().map(|t| t.0))
+    });
+    latest?.message
+}
+
+/// The same for the same occurrence and what is said of it. `kubectl get events` sorts by name, so a version of the
+/// test, which grows with time, comes first.
+fn event_name(test: &Value, occurrence: &str, notice: &Notice) -> String {
     let mut hash = Sha256::new();
     for part in [
         text(test, "/metadata/uid"),
-        version,
+        occurrence,
         &notice.reason,
         &notice.message,
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let version: u64 = version.parse().unwrap_or_default();
+    let version: u64 = occurrence.parse().unwrap_or_default();
     let hash = format!("{:x}", hash.finalize());
     format!(
         "{}.{version:012x}{}",

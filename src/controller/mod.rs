@@ -2,7 +2,9 @@
 //! and decides ([`run`]); short tasks do the writing ([`reconcile`]) and report
 //! back. No lock, no finalizer, no polling.
 
+mod apply;
 mod children;
+mod deeds;
 mod events;
 mod http;
 mod metrics;
@@ -13,6 +15,7 @@ mod watch;
 
 use crate::bundle::Bundle;
 use crate::engine::index::{Index, Key};
+use crate::engine::render::text;
 use jiff::Timestamp;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
@@ -75,7 +78,9 @@ pub async fn run(
     let bundle = Arc::new(bundle);
     let (changes, incoming) = mpsc::channel(1024);
     let kinds = children::kinds(&bundle);
-    let watches = tokio::spawn(watch::run(
+    // In a set, so that they end with this future, however it ends.
+    let mut watches = JoinSet::new();
+    watches.spawn(watch::run(
         client.clone(),
         namespaces,
         kinds,
@@ -91,7 +96,7 @@ pub async fn run(
         synced: false,
     };
     controller.serve(incoming, &ready, &mut stop).await;
-    watches.abort();
+    watches.abort_all();
     controller.finish().await;
     Ok(())
 }
@@ -149,7 +154,13 @@ impl Controller {
     fn apply(&mut self, change: Change) {
         let now = Timestamp::now();
         let dirty = match change {
-            Change::Test(object) => self.index.apply_test(object).into_iter().collect(),
+            Change::Test(object) => {
+                let key = Key::of(&object);
+                if !self.is_current(&key, text(&object, "/metadata/uid")) {
+                    self.queue.forget(&key);
+                }
+                self.index.apply_test(object).into_iter().collect()
+            }
             Change::TestGone(object) => {
                 let key = Key::of(&object);
                 self.index.delete_test(&key);
@@ -157,7 +168,9 @@ impl Controller {
                 Vec::new()
             }
             Change::Tests(listed) => {
-                self.index.retain_tests(&listed);
+                for key in self.index.retain_tests(&listed) {
+                    self.queue.forget(&key);
+                }
                 Vec::new()
             }
             Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
@@ -180,11 +193,17 @@ impl Controller {
     fn child_gone(&mut self, object: &serde_json::Value, now: Timestamp) -> Vec<Key> {
         // Its last state may be the end of the test; the watch may say both at once.
         self.index.apply_child(object, now);
-        let key = self.index.delete_child(object);
-        if let Some(key) = &key {
-            self.queue.gone(key, object);
+        match self.index.delete_child(object) {
+            Some(key) => vec![key],
+            // It may have been in the way of another test.
+            None => self.index.freed(object),
         }
-        key.into_iter().collect()
+    }
+
+    /// Whether the test of this name is still the one with this uid.
+    fn is_current(&self, key: &Key, uid: &str) -> bool {
+        let test = self.index.get(key);
+        test.is_some_and(|t| text(&t.object, "/metadata/uid") == uid)
     }
 
     /// Starts the work for the tests that are due.
@@ -195,17 +214,23 @@ impl Controller {
             };
             let Some(test) = self.index.get(&key) else {
                 self.queue.forget(&key);
+                self.queue.release(&key);
                 continue;
             };
             let work = self.queue.work(&key);
             let bundle = &self.context.bundle;
-            let mut plan =
-                reconcile::plan(bundle, test, &work.gone, &work.warned, Timestamp::now());
-            let wait = work.status_wait(STATUS_INTERVAL);
+            let mut plan = reconcile::plan(bundle, test, &work.warned, Timestamp::now());
+            let wait = match plan.only_status() {
+                true => work.status_wait(plan.urgency, STATUS_INTERVAL),
+                false => {
+                    work.status_differs = None;
+                    Duration::ZERO
+                }
+            };
             if let Some(next) = plan.look_again() {
                 self.queue.add(&key, instant(next));
             }
-            if plan.only_status() && wait > Duration::ZERO && !plan.urgent {
+            if wait > Duration::ZERO {
                 self.queue.release(&key);
                 self.queue.add(&key, Instant::now() + wait);
                 continue;
@@ -216,7 +241,6 @@ impl Controller {
                 self.queue.release(&key);
                 continue;
             }
-            self.queue.work(&key).gone.clear();
             let context = Arc::clone(&self.context);
             self.tasks
                 .spawn(async move { reconcile::execute(&context, key, plan).await });
@@ -229,14 +253,24 @@ impl Controller {
         let key = &outcome.key;
         let now = Timestamp::now();
         self.queue.release(key);
+        let result = outcome.retry.as_ref().map_or("success", |_| "error");
+        self.metrics.reconciled(result, outcome.took);
+        // What was done for a test that was deleted meanwhile says nothing about the next one of its name.
+        if !self.is_current(key, &outcome.uid) {
+            return;
+        }
         for child in &outcome.applied {
             self.index.apply_child(child, now);
         }
         if let Some(test) = outcome.status {
-            self.queue.work(key).status_written = Some(Instant::now());
+            self.queue.work(key).wrote_status();
             if self.index.apply_test(test).is_some() {
                 self.queue.add(key, Instant::now());
             }
+        }
+        for (rule, answer) in outcome.answers {
+            self.index.set_text(key, rule, answer);
+            self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {
             self.index.set_run(key, run);
@@ -244,10 +278,10 @@ impl Controller {
         }
         match outcome.retry {
             None => {
-                if self.index.get(key).is_none_or(|t| t.run.retry.is_none()) {
+                let retry = self.index.get(key).and_then(|t| t.run.retry);
+                if retry.is_none_or(|(until, _)| until <= now) {
                     self.queue.work(key).failures = 0;
                 }
-                self.metrics.reconciled("success", outcome.took);
             }
             Some(reason) => {
                 let wait = self.queue.work(key).failed();
@@ -255,7 +289,6 @@ impl Controller {
                 self.queue.add(key, Instant::now() + wait);
                 self.index
                     .retry_at(key, now.saturating_add(wait).unwrap_or(now));
-                self.metrics.reconciled("error", outcome.took);
             }
         }
     }
@@ -266,6 +299,28 @@ impl Controller {
         if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
             tracing::warn!("stopped with writes under way");
         }
+    }
+}
+
+/// An error with what is behind it, as far as its own text leaves it out.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = said(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = said(error);
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The API server's own words, without the object they came in.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
+        _ => error.to_string(),
     }
 }
 

@@ -2,7 +2,6 @@
 //! a time; what happens meanwhile makes it due again.
 
 use crate::engine::index::Key;
-use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -20,12 +19,27 @@ pub struct Queue {
 pub struct Work {
     due: Option<Instant>,
     busy: bool,
+    /// The test is gone; only the task that still runs keeps this entry.
+    forgotten: bool,
     pub failures: u32,
-    pub status_written: Option<Instant>,
-    /// Children that were deleted since the last look, as they last were.
-    pub gone: Vec<Value>,
+    status_written: Option<Instant>,
+    /// Since when the status differs from the stored one.
+    pub status_differs: Option<Instant>,
     /// The signals that were warned of and still count.
     pub warned: BTreeSet<String>,
+}
+
+/// How soon a status is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Urgency {
+    /// The phase changes.
+    AtOnce,
+    /// A condition becomes another: not more often than once in a while.
+    Soon,
+    /// Only numbers and messages change. They may change again in a moment, as when workers connect: the Job controller
+    /// counts them once a second, so two seconds see them all.
+    #[default]
+    Settled,
 }
 
 impl Work {
@@ -36,10 +50,26 @@ impl Work {
         wait.min(LAST_RETRY)
     }
 
-    /// How long until the status may be written again.
-    pub fn status_wait(&self, interval: Duration) -> Duration {
-        self.status_written
-            .map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+    /// How long until a status that differs from the stored one may be written.
+    pub fn status_wait(&mut self, urgency: Urgency, interval: Duration) -> Duration {
+        let after = |at: Option<Instant>| {
+            at.map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+        };
+        match urgency {
+            Urgency::AtOnce => Duration::ZERO,
+            Urgency::Soon => after(self.status_written),
+            Urgency::Settled => {
+                let since = *self.status_differs.get_or_insert_with(Instant::now);
+                let settled = (2 * interval).saturating_sub(since.elapsed());
+                after(self.status_written).max(settled)
+            }
+        }
+    }
+
+    /// Notes that the status was written.
+    pub fn wrote_status(&mut self) {
+        self.status_written = Some(Instant::now());
+        self.status_differs = None;
     }
 }
 
@@ -47,6 +77,7 @@ impl Queue {
     /// Makes a test due at a time, or earlier if it already is.
     pub fn add(&mut self, key: &Key, at: Instant) {
         let work = self.work.entry(key.clone()).or_default();
+        work.forgotten = false;
         if work.due.is_some_and(|due| due <= at) {
             return;
         }
@@ -58,11 +89,6 @@ impl Queue {
         if !work.busy {
             self.due.insert((at, key.clone()));
         }
-    }
-
-    /// Notes a child that was deleted.
-    pub fn gone(&mut self, key: &Key, child: &Value) {
-        self.work(key).gone.push(child.clone());
     }
 
     pub fn work(&mut self, key: &Key) -> &mut Work {
@@ -87,19 +113,33 @@ impl Queue {
     }
 
     pub fn release(&mut self, key: &Key) {
-        if let Some(work) = self.work.get_mut(key) {
-            work.busy = false;
-            if let Some(due) = work.due {
-                self.due.insert((due, key.clone()));
-            }
+        let Some(work) = self.work.get_mut(key) else {
+            return;
+        };
+        work.busy = false;
+        if let Some(due) = work.due {
+            self.due.insert((due, key.clone()));
+        } else if work.forgotten {
+            self.work.remove(key);
         }
     }
 
+    /// Drops what is known of a test that is gone. While a task runs for it, the next
+    /// test of the same name has to wait for that one too.
     pub fn forget(&mut self, key: &Key) {
-        if let Some(work) = self.work.remove(key)
-            && let Some(due) = work.due
-        {
+        let Some(work) = self.work.remove(key) else {
+            return;
+        };
+        if let Some(due) = work.due {
             self.due.remove(&(due, key.clone()));
+        }
+        if work.busy {
+            let left = Work {
+                busy: true,
+                forgotten: true,
+                ..Work::default()
+            };
+            self.work.insert(key.clone(), left);
         }
     }
 
@@ -112,14 +152,18 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn key() -> Key {
+        Key {
+            namespace: "a".into(),
+            name: "b".into(),
+        }
+    }
+
     #[test]
     fn a_busy_test_is_due_again_after_it_is_released() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        let key = Key {
-            namespace: "a".into(),
-            name: "b".into(),
-        };
+        let key = key();
         queue.add(&key, now + Duration::from_secs(60));
         queue.add(&key, now);
         queue.add(&key, now + Duration::from_secs(30));
@@ -131,6 +175,35 @@ mod tests {
         assert_eq!(queue.take(now), Some(key.clone()));
         queue.release(&key);
         assert_eq!(queue.take(now), None);
+    }
+
+    #[test]
+    fn the_next_test_of_the_same_name_waits_for_the_task_of_the_one_before() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let key = key();
+        queue.add(&key, now);
+        assert_eq!(queue.take(now), Some(key.clone()));
+        queue.forget(&key);
+        queue.add(&key, now);
+        assert_eq!(queue.take(now), None, "the old task still runs");
+        queue.release(&key);
+        assert_eq!(queue.take(now), Some(key.clone()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_forgotten_test() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let key = key();
+        queue.add(&key, now);
+        queue.forget(&key);
+        assert!(queue.work.is_empty() && queue.due.is_empty());
+        queue.add(&key, now);
+        queue.take(now);
+        queue.forget(&key);
+        queue.release(&key);
+        assert!(queue.work.is_empty() && queue.due.is_empty());
     }
 
     #[test]

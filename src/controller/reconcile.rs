@@ -1,21 +1,26 @@
 //! One look at one test: [`plan`] decides, without a client; [`execute`] does
 //! the reading and writing that the plan asks for.
 
+use super::apply::{self, Part};
 use super::children;
+use super::deeds;
 use super::events;
+use super::queue::Urgency;
 use super::revision;
-use super::{MANAGER, watch};
+use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
-use crate::engine::index::{Key, Test, asked};
+use crate::engine::action::{self, Deed};
+use crate::engine::drift::asked;
+use crate::engine::index::{Key, Test};
 use crate::engine::notice::{self, Notice};
-use crate::engine::render::{Child, render, text};
+use crate::engine::render::{Child, at, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
+use crate::engine::signals::Question;
 use crate::engine::verdict::evaluate;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,12 +37,15 @@ pub struct Context {
 #[derive(Debug, Default)]
 pub struct Plan {
     run: Run,
-    /// The phase changes: written without waiting.
-    pub urgent: bool,
-    test: Value,
+    /// How soon the status is written.
+    pub urgency: Urgency,
+    test: Arc<Value>,
     step: Step,
     events: Vec<Notice>,
     status: Option<Map<String, Value>>,
+    /// What to look up; then nothing else is done, as the answers may change all of it.
+    questions: Vec<Question>,
+    deeds: Vec<Deed>,
     next: Option<Timestamp>,
     /// The signals of severity `warn` that count now.
     pub warned: BTreeSet<String>,
@@ -49,17 +57,21 @@ enum Step {
     Nothing,
     /// Read or write what the test is started with, and make its children.
     Start,
-    /// Make these children again.
-    Recreate(Vec<String>),
+    /// Make these children again; each with how it last was, if it is known that it was there.
+    Recreate(Vec<(String, Option<Value>)>),
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.step == Step::Nothing && self.events.is_empty() && self.status.is_none()
+        self.step == Step::Nothing
+            && self.events.is_empty()
+            && self.status.is_none()
+            && self.questions.is_empty()
+            && self.deeds.is_empty()
     }
 
     pub fn only_status(&self) -> bool {
-        self.step == Step::Nothing && self.status.is_some()
+        self.step == Step::Nothing && self.deeds.is_empty() && self.status.is_some()
     }
 
     /// When time alone may change the plan.
@@ -72,37 +84,32 @@ impl Plan {
 #[derive(Debug)]
 pub struct Outcome {
     pub key: Key,
+    /// The test's uid: there may be another one of its name by now.
+    pub uid: String,
     pub run: Option<Run>,
     /// Children as the API server answered.
     pub applied: Vec<Value>,
     /// The test as the API server answered the status write.
     pub status: Option<Value>,
+    /// What events say about signals, by rule.
+    pub answers: Vec<(usize, Option<String>)>,
     /// Why to try again.
     pub retry: Option<String>,
     pub took: Duration,
 }
 
-/// Decides what a test needs. `gone` are children deleted since the last look, `warned` the signals that were warned
-/// of at the last look.
-pub fn plan(
-    bundle: &Bundle,
-    test: &Test,
-    gone: &[Value],
-    warned: &BTreeSet<String>,
-    now: Timestamp,
-) -> Plan {
+/// Decides what a test needs. `warned` are the signals that were warned of at the last look.
+pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timestamp) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
-        test: test.object.clone(),
+        test: Arc::clone(&test.object),
         ..Plan::default()
     };
-    if test.object.pointer("/metadata/deletionTimestamp").is_some() {
+    if at(&test.object, "/metadata/deletionTimestamp").is_some() {
+        plan.deeds = action::when_deleted(bundle, test);
         return plan;
     }
     let generation = generation(&test.object);
-    if plan.run.spec.is_none() && has_ended(bundle, &test.object, generation) {
-        return plan;
-    }
     let waits = match plan.run.retry {
         Some((until, tried)) if tried == asked(&test.object) && until > now => {
             plan.next = Some(until).filter(|u| *u < Timestamp::MAX);
@@ -111,23 +118,23 @@ pub fn plan(
         _ => false,
     };
     if plan.run.spec.is_none() {
-        if !waits {
-            plan.step = Step::Start;
-        } else {
+        if waits || has_ended(bundle, &test.object, generation) {
             conclude(&mut plan, bundle, test, warned, now);
+        } else {
+            plan.step = Step::Start;
         }
         return plan;
     }
-    let missing = test.missing();
+    let missing = test.missing(bundle);
     let terminal = conclude(&mut plan, bundle, test, warned, now);
-    if !terminal {
-        for child in gone {
-            plan.events
-                .extend(notice::about_child(bundle, Occasion::Deleted, child));
-        }
-        if !missing.is_empty() && !waits {
-            plan.step = Step::Recreate(missing);
-        }
+    if waits {
+        plan.deeds.clear();
+    } else if !terminal && !missing.is_empty() && plan.questions.is_empty() {
+        let child = |stem: String| {
+            let gone = test.gone(&stem).cloned();
+            (stem, gone)
+        };
+        plan.step = Step::Recreate(missing.into_iter().map(child).collect());
     }
     plan
 }
@@ -135,7 +142,7 @@ pub fn plan(
 /// Whether everything about a test was said by an operator that ran before: it has ended, and its spec has not
 /// changed since. Then nothing has to be read to know that nothing is to be done.
 fn has_ended(bundle: &Bundle, test: &Value, generation: i64) -> bool {
-    let observed = test.pointer("/status/observedGeneration");
+    let observed = at(test, "/status/observedGeneration");
     bundle.rules.phase.is_terminal(text(test, "/status/phase"))
         && observed.and_then(Value::as_i64) == Some(generation)
 }
@@ -150,7 +157,12 @@ fn conclude(
 ) -> bool {
     let verdict = evaluate(bundle, test, now);
     plan.next = [plan.next, verdict.next].into_iter().flatten().min();
-    plan.urgent = verdict.status.get("phase") != test.object.pointer("/status/phase");
+    if !verdict.questions.is_empty() {
+        plan.questions = verdict.questions;
+        return verdict.terminal;
+    }
+    plan.deeds = verdict.deeds;
+    plan.urgency = urgency(&verdict.status, &test.object);
     plan.events.extend(verdict.events);
     for (id, notice) in verdict.warnings {
         if !warned.contains(&id) {
@@ -162,36 +174,87 @@ fn conclude(
     verdict.terminal
 }
 
+fn urgency(status: &Map<String, Value>, test: &Value) -> Urgency {
+    if status.get("phase") != at(test, "/status/phase") {
+        return Urgency::AtOnce;
+    }
+    let truths = |conditions: Option<&Value>| {
+        let conditions = conditions.and_then(Value::as_array);
+        let truth = |c: &Value| (text(c, "/type").to_string(), text(c, "/status").to_string());
+        conditions
+            .into_iter()
+            .flatten()
+            .map(truth)
+            .collect::<BTreeSet<_>>()
+    };
+    let stored = truths(at(test, "/status/conditions"));
+    if truths(status.get("conditions")) != stored {
+        return Urgency::Soon;
+    }
+    Urgency::Settled
+}
+
 /// Does what a plan asks for. Events go first: one that was sent twice has the
 /// same name and is one, one that was never sent is lost.
 pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome {
         key,
+        uid: text(&plan.test, "/metadata/uid").to_string(),
         run: None,
         applied: Vec::new(),
         status: None,
+        answers: Vec::new(),
         retry: None,
         took: Duration::ZERO,
     };
+    for question in &plan.questions {
+        let answer = events::latest(&context.client, &plan.test, question).await;
+        outcome.answers.push((question.rule, answer));
+    }
     for notice in &plan.events {
         events::send(&context.client, &plan.test, notice).await;
     }
     if let Some(status) = &plan.status {
         match write_status(&context.client, &plan.test, status).await {
             Ok(written) => outcome.status = Some(written),
-            // Deleted meanwhile, or another test of the same name by now.
-            Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {}
-            Err(e) => outcome.retry = Some(format!("cannot write the status: {e}")),
+            // Deleted meanwhile, or another test of the same name by now: the watch will say so.
+            // Nothing is made for it any more.
+            Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {
+                outcome.retry = Some(format!("cannot write the status: {}", e.message));
+                outcome.took = began.elapsed();
+                return outcome;
+            }
+            Err(e) => {
+                let error = super::with_causes(&e);
+                outcome.retry = Some(format!("cannot write the status: {error}"));
+            }
         }
     }
     let step = match &plan.step {
         Step::Nothing => Ok(()),
         Step::Start => start(context, &plan, &mut outcome).await,
-        Step::Recreate(stems) => recreate(context, &plan, stems, &mut outcome).await,
+        Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
     if let Err(e) = step {
-        outcome.retry = Some(e.to_string());
+        // What the API server says is for the user too, such as that the test is too large to be recorded.
+        if let kube::Error::Api(status) = &e
+            && ![409, 429].contains(&status.code)
+        {
+            let mut run = outcome.run.take().unwrap_or_else(|| plan.run.clone());
+            run.errors = vec![format!(
+                "the API server refuses a write: {}",
+                status.message
+            )];
+            outcome.run = Some(run);
+        }
+        outcome.retry = Some(super::with_causes(&e));
+    }
+    for deed in &plan.deeds {
+        match deeds::act(&context.client, &plan.test, deed).await {
+            Ok(child) => outcome.applied.extend(child),
+            Err(e) => outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e))),
+        }
     }
     outcome.took = began.elapsed();
     outcome
@@ -203,27 +266,36 @@ async fn write_status(
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
     let resource = watch::tests();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), text(test, "/metadata/namespace"), &resource);
-    let name = text(test, "/metadata/name");
-    let patch = json!({
+    let key = (
+        text(test, "/metadata/namespace"),
+        text(test, "/metadata/name"),
+    );
+    let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": name, "uid": text(test, "/metadata/uid")},
+        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
         "status": status,
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = api
-        .patch_status(name, &params, &Patch::Apply(patch))
-        .await?;
-    Ok(watch::plain(written, &resource))
+    apply::apply(client, &resource, key, Part::Status, &object).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {
     let test = &plan.test;
-    let known = !text(test, "/status/phase").is_empty();
-    if known && let Some(revision) = revision::read(&context.client, test).await? {
+    let phase = text(test, "/status/phase");
+    if !phase.is_empty()
+        && let Some(revision) = revision::read(&context.client, test).await?
+    {
         outcome.run = Some(revision.run());
+        return Ok(());
+    }
+    if context.bundle.rules.phase.is_terminal(phase) {
+        // Another operator ran it, or somebody removed what it was started with. It has ended,
+        // and whatever is edited now never starts it again.
+        outcome.run = Some(Run {
+            bundle: Some(text(test, "/status/bundle").to_string()).filter(|b| !b.is_empty()),
+            spec: Some(Arc::new(test.get("spec").cloned().unwrap_or_default())),
+            ..Run::default()
+        });
         return Ok(());
     }
     let (children, warnings) = match children_of(&context.bundle, test) {
@@ -249,21 +321,37 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         bundle: context.bundle.digest().to_string(),
         children,
     };
-    let revision = revision::create(&context.client, test, proposed).await?;
+    let stored = match revision::create(&context.client, test, &proposed).await {
+        Ok(stored) => stored,
+        Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
+            let refused = json!({
+                "kind": "ControllerRevision",
+                "name": revision::name(test),
+                "message": e.message,
+            });
+            refuse(outcome, Run::default(), vec![refused]);
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
     for message in warnings {
         for notice in notice::about_warning(&context.bundle, test, &message) {
             events::send(&context.client, test, &notice).await;
         }
     }
-    let run = revision.run();
-    let wanted = revision.children.iter();
-    make(context, test, wanted, &found.ours, run, outcome).await
+    if let Some(started) = stored {
+        // By an operator that was stopped before it could say so. Its children are the ones that count.
+        outcome.run = Some(started.run());
+        return Ok(());
+    }
+    let wanted = proposed.children.iter();
+    make(context, test, wanted, &found.ours, proposed.run(), outcome).await
 }
 
 async fn recreate(
     context: &Context,
     plan: &Plan,
-    stems: &[String],
+    missing: &[(String, Option<Value>)],
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
     let test = &plan.test;
@@ -275,52 +363,57 @@ async fn recreate(
         outcome.run = Some(run);
         return Ok(());
     };
-    let missing: Vec<Child> = revision
+    let wanted: Vec<Child> = revision
         .children
         .iter()
-        .filter(|c| stems.contains(&c.stem))
+        .filter(|c| missing.iter().any(|(stem, _)| *stem == c.stem))
         .cloned()
         .collect();
-    let found = children::look(&context.client, test, &missing).await?;
+    let found = children::look(&context.client, test, &wanted).await?;
+    for (stem, gone) in missing {
+        let is_there = found.ours.iter().any(|(ours, _)| ours == stem);
+        let was_said = plan.run.refused.iter().any(|r| text(r, "/child") == stem);
+        if let Some(gone) = gone.as_ref().filter(|_| !is_there && !was_said) {
+            tell(context, test, Occasion::Deleted, gone).await;
+        }
+    }
     let run = revision.run();
     if !found.refused.is_empty() {
         refuse(outcome, run, found.refused);
         return Ok(());
     }
-    make(context, test, missing.iter(), &found.ours, run, outcome).await
+    make(context, test, wanted.iter(), &found.ours, run, outcome).await
 }
 
-/// Makes the children that are not there yet, one after the other, and adopts those
-/// that are there without our labels.
+/// Makes the children that are not there yet, one after the other up to the first that
+/// is refused, and adopts those that are there without our labels. Of two tests whose
+/// children have the same names, one thus makes all of them and the other none.
 async fn make(
     context: &Context,
     test: &Value,
     wanted: impl Iterator<Item = &Child>,
-    ours: &[(String, bool)],
+    ours: &[(String, Value)],
     run: Run,
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
-    let mut refused = Vec::new();
     for child in wanted {
         let exists = ours.iter().find(|(stem, _)| *stem == child.stem);
         let written = match exists {
             None => children::apply(&context.client, child).await,
-            Some((_, false)) => children::adopt(&context.client, child).await,
-            // It is watched: a second apply would say nothing new.
-            Some((_, true)) => continue,
+            // A second apply would say nothing new.
+            Some((_, existing)) if children::is_labelled(child, existing) => Ok(existing.clone()),
+            Some((_, existing)) => children::adopt(&context.client, child, existing).await,
         };
         match written {
             Ok(applied) => {
                 if exists.is_none() {
-                    for notice in notice::about_child(&context.bundle, Occasion::Created, &applied)
-                    {
-                        events::send(&context.client, test, &notice).await;
-                    }
+                    tell(context, test, Occasion::Created, &applied).await;
                 }
                 outcome.applied.push(applied);
             }
             Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
-                refused.push(children::refusal(child, &e.message));
+                refuse(outcome, run, vec![children::refusal(child, &e.message)]);
+                return Ok(());
             }
             Err(e) => {
                 outcome.run = Some(run);
@@ -328,11 +421,7 @@ async fn make(
             }
         }
     }
-    if refused.is_empty() {
-        outcome.run = Some(run);
-    } else {
-        refuse(outcome, run, refused);
-    }
+    outcome.run = Some(run);
     Ok(())
 }
 
@@ -367,8 +456,16 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
     }
 }
 
+/// Sends the events about what happened to a child.
+async fn tell(context: &Context, test: &Value, on: Occasion, child: &Value) {
+    let uid = text(child, "/metadata/uid");
+    for notice in notice::about_child(&context.bundle, on, child) {
+        events::send_about(&context.client, test, uid, &notice).await;
+    }
+}
+
 fn generation(test: &Value) -> i64 {
-    test.pointer("/metadata/generation")
+    at(test, "/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// One for each test, not for each name: a test that is deleted and made again
 /// starts anew while the old one is still being cleaned up.
-fn name(test: &Value) -> String {
+pub fn name(test: &Value) -> String {
     let uid = text(test, "/metadata/uid");
     let short = uid.split('-').next().unwrap_or(uid);
     format!("{}-{short}", text(test, "/metadata/name"))
@@ -34,12 +34,12 @@ pub async fn read(client: &Client, test: &Value) -> Result<Option<Revision>, kub
 }
 
 /// Writes what the test is started with. When it was written before, by an
-/// operator that was stopped right after, that holds.
+/// operator that was stopped right after, that holds and is returned.
 pub async fn create(
     client: &Client,
     test: &Value,
-    proposed: Revision,
-) -> Result<Revision, kube::Error> {
+    proposed: &Revision,
+) -> Result<Option<Revision>, kube::Error> {
     let object = json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -57,12 +57,19 @@ pub async fn create(
         ..PostParams::default()
     };
     match api(client, test).create(&params, &object).await {
-        Ok(_) => Ok(proposed),
+        Ok(_) => Ok(None),
         Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => {
             match read(client, test).await? {
-                Some(stored) => Ok(stored),
+                Some(stored) => Ok(Some(stored)),
                 None => Err(kube::Error::Api(e)),
             }
+        }
+        Err(kube::Error::Api(mut e)) => {
+            e.message = format!(
+                "what the test starts with cannot be recorded in a ControllerRevision: {}",
+                e.message
+            );
+            Err(kube::Error::Api(e))
         }
         Err(e) => Err(e),
     }

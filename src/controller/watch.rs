@@ -157,7 +157,12 @@ impl Watch {
                 Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
                 Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
                 Err(e) => {
-                    tracing::warn!(kind = resource.kind, error = %e, "watch interrupted; it will be taken up again");
+                    let error = super::with_causes(&e);
+                    tracing::warn!(
+                        kind = resource.kind,
+                        error,
+                        "watch interrupted; it will be taken up again"
+                    );
                     // A kind that the Role or the cluster does not know: the tests that need it say so when their
                     // children are made. The others do not wait for it.
                     if matches!(what, What::Children(_)) && is_refused(&e) {

@@ -1,9 +1,10 @@
 //! What is to be done to a test and its children: the actions that hold, for objects that are not yet as they say.
 
 use super::index::{Test, is_gone};
-use super::render::text;
+use super::render::{at, text};
 use super::rule::{Act, Action, Target};
-use serde_json::Value;
+use crate::bundle::Bundle;
+use serde_json::{Value, json};
 
 /// Something to do to one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,17 +34,37 @@ pub(crate) fn deeds(action: &Action, test: &Test) -> Vec<Deed> {
         .into_iter()
         .filter(|object| !is_gone(object) && !is_done(&action.act, object));
     wanting
-        .map(|object| Deed {
-            rule: action.guard.origin.id.clone(),
-            object: Object {
-                api_version: text(object, "/apiVersion").to_string(),
-                kind: text(object, "/kind").to_string(),
-                name: text(object, "/metadata/name").to_string(),
-                uid: text(object, "/metadata/uid").to_string(),
-            },
-            act: action.act.clone(),
-        })
+        .map(|object| deed(&action.guard.origin.id, object, action.act.clone()))
         .collect()
+}
+
+/// What is to be done to a test that is being deleted: the finalizers in `finalizersToRemove` of the values, which an
+/// operator that ran before needed, are removed. lotest needs none: owner references clean up.
+pub fn when_deleted(bundle: &Bundle, test: &Test) -> Vec<Deed> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let unwanted = list(bundle.values.get("finalizersToRemove"));
+    let there = list(at(&test.object, "/metadata/finalizers"));
+    let kept: Vec<&Value> = there.iter().filter(|f| !unwanted.contains(f)).collect();
+    if kept.len() == there.len() {
+        return Vec::new();
+    }
+    // The version makes it fail when somebody else changes the list at the same time.
+    let version = text(&test.object, "/metadata/resourceVersion");
+    let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": version}});
+    vec![deed("finalizersToRemove", &test.object, Act::Patch(patch))]
+}
+
+fn deed(rule: &str, object: &Value, act: Act) -> Deed {
+    Deed {
+        rule: rule.to_string(),
+        object: Object {
+            api_version: text(object, "/apiVersion").to_string(),
+            kind: text(object, "/kind").to_string(),
+            name: text(object, "/metadata/name").to_string(),
+            uid: text(object, "/metadata/uid").to_string(),
+        },
+        act,
+    }
 }
 
 fn is_done(act: &Act, object: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! Which fields of a test's spec differ from what the test was started with.
 
 use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// More paths than this say no more to a person.
 const MAX_PATHS: usize = 10;
@@ -32,6 +33,19 @@ fn compare(path: &str, a: &Value, b: &Value, paths: &mut Vec<String>) {
         }
         _ => paths.push(path.to_string()),
     }
+}
+
+/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
+pub fn asked(test: &Value) -> u64 {
+    let mut hash = DefaultHasher::new();
+    for pointer in [
+        "/metadata/generation",
+        "/metadata/labels",
+        "/metadata/annotations",
+    ] {
+        test.pointer(pointer).hash(&mut hash);
+    }
+    hash.finish()
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ impl Trace {
         scope: &dyn Scope,
     ) {
         let origin = &case.guard.origin;
-        let mut says = format!("{:?}", case.status);
+        let mut says = format!("→ {:?}", case.status);
         if *outcome == Outcome::Holds {
             let reason = case.reason.render(scope);
             says = format!("{says} {reason}: {}", case.message.render(scope));

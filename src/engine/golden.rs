@@ -6,9 +6,11 @@
 
 use super::render::{self, BUNDLE_ANNOTATION};
 use super::replay::{Timeline, replay};
+use crate::api::FieldError;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
-use crate::bundle::{Bundle, Files, yaml};
+use crate::bundle::values::SETTINGS;
+use crate::bundle::{Bundle, Files, places, yaml};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,11 +66,30 @@ impl Case {
     }
 
     fn bundle(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
-        let settings: BTreeMap<String, String> = match self.files.get(ENVIRONMENT) {
-            Some(text) => yaml::from_str(&self.path(ENVIRONMENT), text).map_err(|p| vec![*p])?,
+        let Some(source) = self.files.get(ENVIRONMENT) else {
+            return Bundle::load(layer, &BTreeMap::new());
+        };
+        let path = self.path(ENVIRONMENT);
+        let settings: BTreeMap<String, String> =
+            yaml::from_str(&path, source).map_err(|p| vec![*p])?;
+        let known: BTreeMap<String, Value> = match layer.get(ENVIRONMENT) {
+            Some(text) => yaml::from_str(ENVIRONMENT, text).map_err(|p| vec![*p])?,
             None => BTreeMap::new(),
         };
-        Bundle::load(layer, &settings)
+        // Elsewhere a variable that nobody knows is none of ours; here it is a case that shows nothing.
+        let unknown = settings.keys().filter(|v| !known.contains_key(*v));
+        let unknown: Vec<FieldError> = unknown
+            .map(|v| FieldError::new(v, "the operator has no such setting"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(places::problems(&path, source, 0, &unknown));
+        }
+        Bundle::load(layer, &settings).map_err(|mut problems| {
+            for problem in problems.iter_mut().filter(|p| p.file == SETTINGS) {
+                problem.file.clone_from(&path);
+            }
+            problems
+        })
     }
 
     fn children(
@@ -79,10 +100,8 @@ impl Case {
     ) -> Result<Outcome, Vec<Problem>> {
         let path = self.path(TEST);
         let test: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
-        let test = LocustTest::parse_strict(test).map_err(|mistakes| {
-            let problems = mistakes.iter().map(|m| Problem::new(&path, m.to_string()));
-            problems.collect::<Vec<_>>()
-        })?;
+        let test = LocustTest::parse_strict(test)
+            .map_err(|mistakes| places::problems(&path, source, 0, &mistakes))?;
         let rendered = render::render(bundle, &test.to_value()).map_err(|p| vec![*p])?;
         let mut text = String::new();
         for warning in about_settings.iter().chain(&rendered.warnings) {

@@ -3,7 +3,7 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
-use super::drift::changed_fields;
+use super::drift::{asked, changed_fields};
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
@@ -11,7 +11,6 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -73,11 +72,11 @@ pub struct Index {
 /// What is known of one test.
 #[derive(Debug, Clone, Default)]
 pub struct Test {
-    /// The object as stored, without managed fields.
-    pub object: Value,
+    /// The object as stored, without managed fields; shared with the task that writes for it.
+    pub object: Arc<Value>,
     version: u64,
-    /// Stem to state.
-    pub children: Map<String, Value>,
+    /// An object of stem to state: the root `children` of rules.
+    pub children: Value,
     pods: BTreeMap<String, PodFacts>,
     child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
@@ -134,15 +133,16 @@ impl Index {
                     return None;
                 }
                 test.version = version;
-                test.object = object;
+                test.object = Arc::new(object);
                 test.compare();
             }
             _ => {
                 self.delete_test(&key);
                 self.uids.insert(uid, key.clone());
                 let test = Test {
-                    object,
+                    object: Arc::new(object),
                     version,
+                    children: json!({}),
                     ..Test::default()
                 };
                 self.tests.insert(key.clone(), test);
@@ -160,16 +160,17 @@ impl Index {
     }
 
     /// Forgets every test that a complete list did not have.
-    pub fn retain_tests(&mut self, listed: &Listed) {
+    pub fn retain_tests(&mut self, listed: &Listed) -> Vec<Key> {
         let gone: Vec<Key> = self
             .tests
             .keys()
             .filter(|k| listed.lacks(&k.namespace, &k.name))
             .cloned()
             .collect();
-        for key in gone {
-            self.delete_test(&key);
+        for key in &gone {
+            self.delete_test(key);
         }
+        gone
     }
 
     /// Takes a child; `None` when it belongs to no known test.
@@ -182,7 +183,7 @@ impl Index {
         }
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
-        test.children.insert(stem.clone(), state(object));
+        test.children[stem.as_str()] = state(object);
         test.set_spans(&format!("{stem}/"), Some(&facts));
         test.child_facts.insert(stem.clone(), facts);
         self.owners.insert(uid.clone(), (key.clone(), stem));
@@ -207,7 +208,8 @@ impl Index {
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
-            .flat_map(|(key, test)| test.children.iter().map(move |c| (key, c)))
+            .flat_map(|(key, test)| test.children.as_object().map(|all| (key, all)))
+            .flat_map(|(key, all)| all.iter().map(move |c| (key, c)))
             .filter(|(key, (_, state))| {
                 text(state, "/kind") == kind
                     && !is_gone(state)
@@ -235,7 +237,9 @@ impl Index {
 
     /// Takes a pod; `None` when it belongs to no known test.
     pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
-        let owner = controller(&pod)?.to_string();
+        let Some(owner) = controller_uid(&pod).map(str::to_string) else {
+            return self.disown_pod(&pod);
+        };
         let Some((key, stem)) = self.owners.get(&owner) else {
             if self.waiting.len() < MAX_WAITING_PODS {
                 self.waiting.insert(Key::of(&pod), (owner, pod));
@@ -251,9 +255,23 @@ impl Index {
 
     pub fn delete_pod(&mut self, pod: &Value) -> Option<Key> {
         self.waiting.remove(&Key::of(pod));
-        let (key, _) = self.owners.get(controller(pod)?)?;
+        let Some(owner) = controller_uid(pod) else {
+            return self.disown_pod(pod);
+        };
+        let (key, _) = self.owners.get(owner)?;
         let key = key.clone();
         self.forget_pod(&key, text(pod, "/metadata/name"));
+        Some(key)
+    }
+
+    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`); it is no longer the test's.
+    fn disown_pod(&mut self, pod: &Value) -> Option<Key> {
+        let of = Key::of(pod);
+        let mut tests = self.tests.iter();
+        let (key, _) =
+            tests.find(|(k, t)| k.namespace == of.namespace && t.pods.contains_key(&of.name))?;
+        let key = key.clone();
+        self.forget_pod(&key, &of.name);
         Some(key)
     }
 
@@ -303,10 +321,36 @@ impl Index {
         }
     }
 
+    /// The tests that were refused a child of this name, which is free now: they need not wait any more.
+    pub fn freed(&mut self, object: &Value) -> Vec<Key> {
+        let of = Key::of(object);
+        let waits = |test: &Test| {
+            let mut refused = test.run.refused.iter();
+            refused
+                .any(|r| text(r, "/kind") == text(object, "/kind") && text(r, "/name") == of.name)
+        };
+        let tests = self.tests.iter_mut();
+        let waiting = tests.filter(|(k, t)| k.namespace == of.namespace && waits(t));
+        let free = waiting.map(|(key, test)| {
+            test.run.retry = None;
+            key.clone()
+        });
+        free.collect()
+    }
+
     fn child_of(&self, object: &Value) -> Option<(Key, String)> {
-        let key = self.uids.get(controller(object)?)?;
-        let stem = object.get("metadata")?.get("labels")?.get(CHILD_LABEL)?;
-        Some((key.clone(), stem.as_str()?.to_string()))
+        let key = self.uids.get(controller_uid(object)?)?;
+        // A child that is known stays what it is, even when somebody takes its label.
+        let known = self.owners.get(text(object, "/metadata/uid"));
+        let label = || {
+            object
+                .get("metadata")?
+                .get("labels")?
+                .get(CHILD_LABEL)?
+                .as_str()
+        };
+        let stem = known.map(|(_, stem)| stem.as_str()).or_else(label)?;
+        Some((key.clone(), stem.to_string()))
     }
 
     fn take_waiting(&mut self, owner: &str, now: Timestamp) {
@@ -355,11 +399,18 @@ impl Test {
         facts.flat_map(|f| &f.errors)
     }
 
-    /// Stems of children that the test was started with and that are not there.
-    pub fn missing(&self) -> Vec<String> {
+    /// A child that is not there any more, as it last was.
+    pub fn gone(&self, stem: &str) -> Option<&Value> {
+        self.children.get(stem).filter(|child| is_gone(child))
+    }
+
+    /// Stems of children that the test was started with and that are not there. One that was done when it was last
+    /// seen is not missed.
+    pub fn missing(&self, bundle: &Bundle) -> Vec<String> {
+        let is_missing = |child: &Value| is_gone(child) && !is_done(bundle, child);
         let started = self.run.children.iter();
         started
-            .filter(|stem| self.children.get(*stem).is_none_or(is_gone))
+            .filter(|stem| self.children.get(*stem).is_none_or(is_missing))
             .cloned()
             .collect()
     }
@@ -368,7 +419,7 @@ impl Test {
     pub fn unseen(&self) -> Vec<String> {
         let started = self.run.children.iter();
         started
-            .filter(|stem| !self.children.contains_key(*stem))
+            .filter(|stem| self.children.get(stem.as_str()).is_none())
             .cloned()
             .collect()
     }
@@ -423,6 +474,14 @@ impl Test {
     }
 }
 
+/// Whether a child that is gone has done what it was there for.
+fn is_done(bundle: &Bundle, child: &Value) -> bool {
+    let done = bundle.rules.phase.done.as_ref();
+    done.is_some_and(|done| {
+        done.holds(&super::matcher::of_object(child, &bundle.values)) == Ok(Some(true))
+    })
+}
+
 /// Marks the last state of a child that is not there any more.
 const GONE: &str = "gone";
 
@@ -459,24 +518,15 @@ pub(crate) fn state(object: &Value) -> Value {
     state
 }
 
-/// What a template may read of a test, as one number: its labels and annotations are no part of its generation.
-pub fn asked(test: &Value) -> u64 {
-    let mut hash = DefaultHasher::new();
-    for pointer in [
-        "/metadata/generation",
-        "/metadata/labels",
-        "/metadata/annotations",
-    ] {
-        test.pointer(pointer).hash(&mut hash);
-    }
-    hash.finish()
-}
-
-/// The uid of the controller of an object.
-pub fn controller(object: &Value) -> Option<&str> {
+/// The reference of an object to its controller.
+pub fn controller(object: &Value) -> Option<&Value> {
     let owners = object.get("metadata")?.get("ownerReferences")?.as_array()?;
     let controller = |o: &&Value| o.get("controller") == Some(&Value::Bool(true));
-    owners.iter().find(controller)?.get("uid")?.as_str()
+    owners.iter().find(controller)
+}
+
+pub(crate) fn controller_uid(object: &Value) -> Option<&str> {
+    controller(object)?.get("uid")?.as_str()
 }
 
 /// Resource versions are ordered since Kubernetes 1.35 (KEP-5504), and have been

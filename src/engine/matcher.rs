@@ -193,6 +193,15 @@ fn class_value(class: Class) -> &'static Value {
     }
 }
 
+/// An object as rules about objects see it.
+pub(crate) fn of_object<'a>(object: &'a Value, values: &'a Value) -> impl Scope + 'a {
+    ObjectScope {
+        object,
+        role: &Value::Null,
+        values,
+    }
+}
+
 struct ObjectScope<'a> {
     object: &'a Value,
     role: &'a Value,

@@ -11,6 +11,7 @@ pub mod index;
 pub mod matcher;
 pub mod notice;
 pub mod path;
+pub mod read_back;
 pub mod render;
 pub mod replay;
 pub mod rule;

@@ -49,10 +49,8 @@ impl Path {
     /// Compiles `$.root...`. The error says what is wrong, without a place.
     pub fn compile(written: &str) -> Result<Path, String> {
         let query = parse_json_path(written).map_err(|e| {
-            format!(
-                "`{written}` is not a JSONPath (RFC 9535): {}",
-                first_line(&e)
-            )
+            let reason = reason(written, &e.to_string());
+            format!("`{written}` is not a JSONPath (RFC 9535): {reason}")
         })?;
         let mut segments = query.segments.into_iter();
         let root = match segments.next() {
@@ -211,11 +209,20 @@ fn unquote(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
-fn first_line(error: &impl ToString) -> String {
-    let text = error.to_string();
-    let line = text
-        .lines()
-        .rfind(|l| !l.trim().is_empty())
-        .unwrap_or_default();
-    line.trim_start_matches([' ', '=']).to_string()
+/// The parser tells where it stopped and which rules of its grammar it tried, which tells nobody anything.
+fn reason(written: &str, error: &str) -> String {
+    if !written.starts_with('$') {
+        return format!("it does not start with `$`, as `$.{written}` would");
+    }
+    let column = error
+        .split_once("--> 1:")
+        .and_then(|(_, rest)| rest.lines().next()?.trim().parse::<usize>().ok());
+    let Some(column) = column else {
+        return error.lines().next_back().unwrap_or_default().to_string();
+    };
+    let rest: String = written.chars().skip(column.saturating_sub(1)).collect();
+    match rest.is_empty() {
+        true => "it ends too early".to_string(),
+        false => format!("`{rest}` is not understood"),
+    }
 }

@@ -2,10 +2,11 @@
 //! and given what the engine owns.
 
 use super::fields;
+use super::read_back::read_back;
+use crate::bundle::Bundle;
 use crate::bundle::filters::Warnings;
 use crate::bundle::problem::Problem;
 use crate::bundle::templates::{ChildTemplate, from_error};
-use crate::bundle::{Bundle, yaml};
 use minijinja::context;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,16 @@ impl Child {
 
 /// The string at a JSON pointer; empty when there is none.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// The value at a JSON pointer of plain names. [`Value::pointer`] makes two strings of each name; this is asked many
+/// times in every verdict.
+pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut names = pointer.split('/').skip(1);
+    names.try_fold(object, |at, name| at.get(name))
 }
 
 /// What a test needs, and what the templates had to say about it.
@@ -54,8 +61,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Renders the children of `test` (a v2 object with its defaults), in the order
-/// of their names.
+/// Renders the children of `test` (a v2 object with its defaults), in the order in
+/// which they are made: what runs pods comes last, then by name.
 pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     let mut rendered = Rendered::default();
     let context = context! {
@@ -70,7 +77,7 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
                 rendered.warnings.push(warning);
             }
         }
-        let object: Value = yaml::from_str(&template.file, &text)
+        let object = read_back(&template.file, &text)
             .map_err(|problem| invalid_yaml(template, &text, &problem))?;
         if object.is_null() {
             continue;
@@ -81,6 +88,8 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
             object,
         });
     }
+    let runs_pods = |child: &Child| child.object.pointer("/spec/template").is_some();
+    rendered.children.sort_by_key(runs_pods);
     Ok(rendered)
 }
 
@@ -104,14 +113,43 @@ fn run(
 /// The mistake is in the text that the template made; it is shown in that.
 fn invalid_yaml(template: &ChildTemplate, text: &str, found: &Problem) -> Box<Problem> {
     let problem = Problem::new(
-        &template.file,
+        &format!("{} (rendered)", template.file),
         format!("does not render to YAML: {}", found.message),
-    )
-    .help(format!(
-        "this is line {} of the rendered text, not of the template",
-        found.line
-    ));
-    Box::new(problem.at(text, found.line, found.column))
+    );
+    let help = match &found.help {
+        Some(help) => help,
+        None => "the line is of the text that the template makes, not of the template",
+    };
+    Box::new(problem.at(text, found.line, found.column).help(help))
+}
+
+/// Places a mistake about a rendered field where a template writes it, if one does and only one.
+fn place(problem: Problem, bundle: &Bundle, template: &ChildTemplate, key: &str) -> Problem {
+    let written = |line: &str| {
+        let at = line.find(&format!("{key}:"))?;
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|c| " {,".contains(c)).then_some(at)
+    };
+    let is_part = |file: &str| file == template.file || file.contains("/_");
+    let mut found = bundle
+        .template_files
+        .iter()
+        .filter(|(file, _)| is_part(file))
+        .flat_map(|(file, source)| {
+            source
+                .lines()
+                .enumerate()
+                .map(move |line| (file, source, line))
+        })
+        .filter_map(|(file, source, (n, line))| Some((file, source, n, written(line)?)));
+    match (found.next(), found.next()) {
+        (Some((file, source, n, at)), None) => {
+            let mut placed = problem.at(source, n + 1, at + 1);
+            placed.file.clone_from(file);
+            placed
+        }
+        _ => problem,
+    }
 }
 
 /// Checks a rendered object and adds what the engine owns.
@@ -121,37 +159,51 @@ fn complete(
     test: &Value,
     mut object: Value,
 ) -> Result<Value, Box<Problem>> {
-    let problem = |message: String| Box::new(Problem::new(&template.file, message));
+    let problem = |key: &str, message: String, help: &str| {
+        let problem = Problem::new(&template.file, message).help(help);
+        Box::new(place(problem, bundle, template, key))
+    };
     for (key, expected) in [
         ("apiVersion", &template.api_version),
         ("kind", &template.kind),
     ] {
-        if object.get(key).and_then(Value::as_str) != Some(expected) {
-            return Err(problem(format!("`{key}` must render to `{expected}`")));
+        let found = text(&object, &format!("/{key}"));
+        if found != expected {
+            let message =
+                format!("`{key}` renders to `{found}`, but the template begins with `{expected}`");
+            let help = "a child's kind is known at load: a template makes one kind";
+            return Err(problem(key, message, help));
         }
     }
     if text(&object, "/metadata/name").is_empty() {
-        return Err(problem("`metadata.name` is missing".into()));
-    }
-    if let Some(path) = fields::first_unknown(&template.api_version, &template.kind, &object) {
-        return Err(Box::new(
-            Problem::new(
-                &template.file,
-                format!("{} has no field `{path}`", template.kind),
-            )
-            .help("check the spelling and the indentation; the API server would drop the field"),
+        let help = "a child has a name that is made of its test's, so that no two tests share one";
+        return Err(problem(
+            "metadata",
+            "`metadata.name` is missing".into(),
+            help,
         ));
     }
+    if let Some(path) = fields::first_unknown(&template.api_version, &template.kind, &object) {
+        let key = path.rsplit(['.', ']']).next().unwrap_or(&path);
+        let message = format!("{} has no field `{path}`", template.kind);
+        let help = "check the spelling and the indentation; the API server would drop the field";
+        return Err(problem(key, message, help));
+    }
     let namespace = text(test, "/metadata/namespace");
-    let metadata = object
-        .get_mut("metadata")
-        .and_then(Value::as_object_mut)
-        .ok_or_else(|| problem("`metadata` is not a map".into()))?;
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        let help = "write `metadata:` and below it `name:`";
+        return Err(problem("metadata", "`metadata` is not a map".into(), help));
+    };
     match metadata.get("namespace").and_then(Value::as_str) {
         Some(other) if other != namespace => {
-            return Err(problem(format!(
+            let message = format!(
                 "`metadata.namespace` is `{other}`: a child lives in the namespace of its test"
-            )));
+            );
+            return Err(problem(
+                "namespace",
+                message,
+                "remove it; the engine sets it",
+            ));
         }
         _ if !namespace.is_empty() => {
             metadata.insert("namespace".into(), namespace.into());
@@ -159,9 +211,9 @@ fn complete(
         _ => {}
     }
     if metadata.contains_key("ownerReferences") {
-        return Err(problem(
-            "`metadata.ownerReferences` is set by the engine".into(),
-        ));
+        let message = "`metadata.ownerReferences` is set by the engine".to_string();
+        let help = "remove it; every child is owned by its test";
+        return Err(problem("ownerReferences", message, help));
     }
     if let Some(owner) = owner_reference(test) {
         metadata.insert("ownerReferences".into(), json!([owner]));

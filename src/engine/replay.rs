@@ -377,7 +377,7 @@ impl<'a> Player<'a> {
             let missing = if verdict.terminal {
                 Vec::new()
             } else {
-                test.missing()
+                test.missing(self.bundle)
             };
             self.next = verdict.next;
             if !verdict.changed && missing.is_empty() && verdict.deeds.is_empty() {

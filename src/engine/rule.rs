@@ -1,6 +1,6 @@
 //! Rules as compiled: nothing in here can fail for a structural reason.
 
-use super::clause::Clause;
+use super::clause::{Clause, Operand};
 use super::path::Path;
 use super::text::Text;
 pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
@@ -65,6 +65,7 @@ pub struct Signal {
 pub struct PhaseRules {
     pub initial: String,
     pub terminal: Vec<String>,
+    pub done: Option<Clause>,
     pub transitions: Vec<Transition>,
 }
 
@@ -112,7 +113,7 @@ pub struct Field {
     pub field: String,
     pub when: Option<Clause>,
     pub source: Source,
-    pub default: Option<Value>,
+    pub default: Option<Operand>,
     pub once: bool,
 }
 

@@ -5,6 +5,7 @@ use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What the operator did for a test and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -35,9 +36,9 @@ pub struct Run {
     pub errors: Vec<String>,
     /// The spec that the test was started with.
     #[serde(skip)]
-    pub spec: Option<Value>,
+    pub spec: Option<Arc<Value>>,
     /// After a failure: when to try again, unless the test asks for something
-    /// else by then than it did (see [`super::index::asked`]).
+    /// else by then than it did (see [`super::drift::asked`]).
     #[serde(skip)]
     pub retry: Option<(Timestamp, u64)>,
 }
@@ -62,7 +63,7 @@ impl Revision {
                 .iter()
                 .map(|c| (c.stem.clone(), state(&c.object)))
                 .collect(),
-            spec: Some(self.spec.clone()),
+            spec: Some(Arc::new(self.spec.clone())),
             ..Run::default()
         }
     }

@@ -175,7 +175,7 @@ fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) 
     }
     let named = signal.names.as_ref().and_then(|n| n.captures(&message));
     if let Some(named) = named.and_then(|n| n.get(1)) {
-        let spec = test.run.spec.as_ref().or_else(|| test.object.get("spec"));
+        let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
         let mut fields = Vec::new();
         find(
             "spec",

@@ -35,8 +35,9 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
 /// From the test's ControllerRevision, when that is among the objects. Otherwise what is missing and what was edited
 /// is not known.
 fn run(test: &Value, revisions: &[Value]) -> Run {
-    let owned =
-        |revision: &&Value| super::index::controller(revision) == Some(text(test, "/metadata/uid"));
+    let owned = |revision: &&Value| {
+        super::index::controller_uid(revision) == Some(text(test, "/metadata/uid"))
+    };
     let data = revisions.iter().find(owned).and_then(|r| r.get("data"));
     let revision = data.and_then(|d| serde_json::from_value::<Revision>(d.clone()).ok());
     match revision {

@@ -75,6 +75,8 @@ impl Text {
                 }
             }
         }
+        // What is missing at the end leaves its space behind.
+        out.truncate(out.trim_end().len());
         shorten(out)
     }
 }
@@ -111,8 +113,9 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+/// Does it change the direction of the text around it, or begin a line?
+pub fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 fn shorten(text: String) -> String {

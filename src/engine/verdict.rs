@@ -2,19 +2,20 @@
 //! the facts and the time, and when to look again.
 
 use super::action::{Deed, deeds};
-use super::clause::Clause;
+use super::clause::{Clause, Operand};
 use super::explain::{Outcome, Trace};
 use super::index::Test;
 use super::matcher::time;
 use super::notice::Notice;
 use super::path::Scope;
-use super::render::text;
+use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, Guard, Source};
 use super::signals::{FIRST_SEEN, Question, Signals, gather};
 use crate::bundle::Bundle;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the rules conclude.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,8 +52,11 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
     let ended = text(&test.object, "/status/phase");
     if bundle.rules.phase.is_terminal(ended) {
         let mut afresh = test.clone();
-        if let Some(object) = afresh.object.as_object_mut() {
-            object.remove("status");
+        if let Some(object) = Arc::make_mut(&mut afresh.object).as_object_mut() {
+            object.insert(
+                "status".into(),
+                json!({"phase": bundle.rules.phase.initial}),
+            );
         }
         let mut again = Trace::new(bundle, test, now);
         conclude(bundle, &afresh, now, Some(&mut again));
@@ -72,7 +76,7 @@ fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Tra
         }
     });
     let mut run = test.run.clone();
-    run.missing = test.missing();
+    run.missing = test.missing(bundle);
     run.unseen = test.unseen();
     // A rule that fails on one pod mostly fails on all of them.
     let errors: BTreeSet<&String> = test.errors().collect();
@@ -111,7 +115,7 @@ struct Evaluation<'a> {
 /// The roots that rules about a test start from.
 struct VerdictScope<'a> {
     test: &'a Value,
-    children: Value,
+    children: &'a Value,
     values: &'a Value,
     pods: Value,
     signals: Value,
@@ -125,7 +129,7 @@ impl Scope for VerdictScope<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
             "test" => Some(self.test),
-            "children" => Some(&self.children),
+            "children" => Some(self.children),
             "values" => Some(self.values),
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
@@ -154,7 +158,7 @@ impl<'a> Evaluation<'a> {
         };
         let scope = VerdictScope {
             test: &test.object,
-            children: Value::Object(test.children.clone()),
+            children: &test.children,
             values: &bundle.values,
             pods: test.pods(),
             signals: Value::Null,
@@ -178,10 +182,10 @@ impl<'a> Evaluation<'a> {
     fn run(&mut self, mut trace: Option<&mut Trace>) -> Verdict {
         self.signals(trace.as_deref_mut());
         let mut events = Vec::new();
-        let before = self.phase().to_string();
-        let was_terminal =
-            self.bundle.rules.phase.is_terminal(&before) && !text(self.stored, "/phase").is_empty();
-        if !was_terminal {
+        let was_terminal = self.bundle.rules.phase.is_terminal(self.phase());
+        // A test is in its first phase for as long as it takes to say so: whoever watches it sees every phase.
+        let is_known = !text(self.stored, "/phase").is_empty();
+        if is_known && !was_terminal {
             self.transitions(&mut events, trace.as_deref_mut());
         }
         let mut status = Map::new();
@@ -305,7 +309,7 @@ impl<'a> Evaluation<'a> {
             "message": case.message.render(&self.scope),
             "lastTransitionTime": since,
         });
-        if let Some(generation) = self.test.object.pointer("/metadata/generation") {
+        if let Some(generation) = at(&self.test.object, "/metadata/generation") {
             made["observedGeneration"] = generation.clone();
         }
         Some(made)
@@ -337,7 +341,11 @@ impl<'a> Evaluation<'a> {
             Source::Path(path) => path.first(&self.scope).cloned(),
         };
         let kept = || if wanted { None } else { stored.cloned() };
-        value.or_else(kept).or_else(|| field.default.clone())
+        let default = || match field.default.as_ref()? {
+            Operand::Literal(value) => Some(value.clone()),
+            Operand::Path(path) => path.first(&self.scope).cloned(),
+        };
+        value.or_else(kept).or_else(default)
     }
 
     /// Whether what a rule asks is true; an error is noted under its name.

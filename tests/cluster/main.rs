@@ -5,7 +5,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod failing;
+mod foreign;
+mod golden;
+mod hostile;
+mod idle;
+mod invalid;
 mod lifecycle;
+mod process;
 mod reference;
+mod rename;
+mod restart;
 mod shell;
 mod support;
+mod trouble;
+mod writes;

@@ -2,7 +2,7 @@
 //! file `locusttest.yaml`.
 
 use crate::shell::{Shell, said, stdout, table};
-use crate::support::{Room, condition, test, until};
+use crate::support::{Room, condition, longer, test, until};
 use serde_json::{Value, json};
 
 /// The page's "Generic shell script example".
@@ -39,7 +39,7 @@ const EXAMPLE: &str = include_str!("../../demo/comprehensive-test.yaml");
 const EXAMPLE_CLUSTER: &str = include_str!("../../demo/cluster.yaml");
 
 fn my_test() -> Value {
-    test("my-test")
+    longer(test("my-test"))
 }
 
 fn my_failing_test() -> Value {
@@ -174,6 +174,24 @@ async fn kubectl_waits_for_phases_and_conditions() {
         ));
         assert_eq!(said, "locusttest.locust.io/my-test condition met\n");
     }
+}
+
+/// Locust's workers end before their master does. That is no loss.
+#[tokio::test]
+async fn the_status_of_a_test_that_ended_counts_its_workers() {
+    let room = Room::new("workers").await;
+    let mut test = my_test();
+    test["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "3s".into();
+    test["spec"]["master"]["annotations"]["kwok.lotest/run-for"] = "6s".into();
+    let _operator = room.operator();
+    room.create(test).await;
+    let done = |job: &Value| job["status"]["succeeded"] == 2;
+    room.until("Job", "my-test-worker", done).await;
+    let ended = room.until_phase("my-test", "Succeeded").await;
+    assert_eq!(ended["status"]["connectedWorkers"], 2);
+    let workers = condition(&ended, "WorkersConnected");
+    assert_eq!(workers["reason"], "AllWorkersConnected");
+    assert_eq!(workers["message"], "2/2 workers connected");
 }
 
 /// The steps of the "GitHub Actions example", each in a shell of its own, as a runner does it.

@@ -28,6 +28,11 @@ impl Shell {
         std::fs::write(self.directory.join(name), text).unwrap();
     }
 
+    /// A new file in the directory.
+    pub fn file(&self, name: &str) -> std::fs::File {
+        std::fs::File::create(self.directory.join(name)).unwrap()
+    }
+
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.join(name)).unwrap_or_default()
     }
@@ -55,9 +60,9 @@ impl Shell {
 
     /// Starts what runs until it is stopped; it prints into the file.
     pub fn start(&self, line: &str, file: &str) -> Started {
-        let file = std::fs::File::create(self.directory.join(file)).unwrap();
         // In place of the shell, so that its end is the program's.
-        let child = self.command(&format!("exec {line}")).stdout(file).spawn();
+        let mut command = self.command(&format!("exec {line}"));
+        let child = command.stdout(self.file(file)).spawn();
         Started(child.unwrap())
     }
 }

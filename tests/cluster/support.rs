@@ -1,14 +1,19 @@
 //! What the tests stand on: a namespace of one's own ([`Room`]) and operators in it.
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use futures::StreamExt;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
+use kube::runtime::watcher;
 use kube::{Client, Config};
 use lotest::bundle::{Bundle, Files, embedded};
 use lotest::controller::{self, Addresses};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,7 +39,7 @@ fn from_with_cluster(variable: &str) -> String {
         .unwrap_or_else(|_| panic!("{variable} is not set: run `make test`, or this command behind tests/cluster/with-cluster"))
 }
 
-async fn config(variable: &str) -> Config {
+pub async fn config(variable: &str) -> Config {
     let kubeconfig = Kubeconfig::read_from(from_with_cluster(variable)).unwrap();
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -114,9 +119,53 @@ impl Room {
         items.map(|o| serde_json::to_value(o).unwrap()).collect()
     }
 
+    /// Merges into an object; the status is left as it is.
+    pub async fn patch(&self, kind: &str, name: &str, change: Value) -> Value {
+        let parameters = PatchParams::default();
+        let change = Patch::Merge(&change);
+        let patched = self.api(kind).patch(name, &parameters, &change).await;
+        serde_json::to_value(patched.unwrap()).unwrap()
+    }
+
     pub async fn delete(&self, kind: &str, name: &str) {
         let parameters = DeleteParams::background();
         self.api(kind).delete(name, &parameters).await.unwrap();
+    }
+
+    /// The events about a test, as `<type> <reason>: <note>`, the oldest first. One that came twice is here twice.
+    pub async fn events(&self, test: &str) -> Vec<String> {
+        let mut events = self.list("Event").await;
+        events.retain(|e| e["regarding"]["kind"] == "LocustTest" && e["regarding"]["name"] == test);
+        events.sort_by_key(resource_version);
+        let text = |e: &Value, key: &str| e[key].as_str().unwrap_or_default().to_string();
+        let line = |e| {
+            format!(
+                "{} {}: {}",
+                text(e, "type"),
+                text(e, "reason"),
+                text(e, "note")
+            )
+        };
+        events.iter().map(line).collect()
+    }
+
+    /// Every state that a test goes through from now on.
+    pub fn history(&self, test: &str) -> History {
+        let config = watcher::Config::default().fields(&format!("metadata.name={test}"));
+        let mut changes = Box::pin(watcher(self.api("LocustTest"), config));
+        let states = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&states);
+        let task = tokio::spawn(async move {
+            while let Some(change) = changes.next().await {
+                if let watcher::Event::Apply(test) | watcher::Event::InitApply(test) =
+                    change.unwrap()
+                {
+                    let state = serde_json::to_value(test).unwrap();
+                    seen.lock().unwrap().push(state);
+                }
+            }
+        });
+        History { states, task }
     }
 
     /// Waits until an object is as wanted; says how it was at last when it never is.
@@ -129,6 +178,9 @@ impl Room {
                 return now.unwrap();
             }
             last = now.or(last);
+            if let Some(last) = &mut last {
+                last["metadata"]["managedFields"].take();
+            }
             assert!(
                 started.elapsed() < PATIENCE,
                 "{kind} {name} is never as wanted; at last {}",
@@ -167,25 +219,32 @@ impl Room {
 
     /// The same with settings in its environment.
     pub fn operator_with(&self, settings: &[(&str, &str)]) -> Operator {
-        let child = Command::new(env!("CARGO_BIN_EXE_lotest"))
-            .env(
-                "KUBECONFIG",
-                from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG"),
-            )
-            .envs(settings.iter().copied())
-            .args(["operator", "--namespace", &self.namespace])
+        Operator(self.operator_command(settings).spawn().unwrap())
+    }
+
+    /// The same with its log in a file.
+    pub fn operator_logging_to(&self, log: std::fs::File) -> Operator {
+        Operator(self.operator_command(&[]).stderr(log).spawn().unwrap())
+    }
+
+    fn operator_command(&self, settings: &[(&str, &str)]) -> Command {
+        let mut command = operator_command(settings);
+        command
+            .args(["--namespace", &self.namespace])
             .args(["--health-probe-bind-address", "0"])
-            .args(["--metrics-bind-address", "0"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Operator(child)
+            .args(["--metrics-bind-address", "0"]);
+        command
     }
 
     /// An operator that runs another bundle, in this process.
     pub async fn operator_of(&self, bundle: Bundle) -> InProcess {
         let config = config("LOTEST_TEST_OPERATOR_KUBECONFIG").await;
         let client = controller::client(config).unwrap();
+        self.operator_with_client(client, bundle)
+    }
+
+    /// The same with a client of one's own.
+    pub fn operator_with_client(&self, client: Client, bundle: Bundle) -> InProcess {
         let addresses = Addresses {
             health: None,
             metrics: None,
@@ -203,22 +262,59 @@ impl Room {
         }
     }
 
+    /// The writes among the requests, apart from events: `<verb> <resource>/<name>`, the first first.
+    pub fn writes(&self) -> Vec<String> {
+        let line = |r: &Value| {
+            let text = |key: &str| r["objectRef"][key].as_str().unwrap_or_default().to_string();
+            let verb = r["verb"].as_str().unwrap().to_string();
+            match text("subresource").as_str() {
+                "" => format!("{verb} {}/{}", text("resource"), text("name")),
+                sub => format!("{verb} {}/{}/{sub}", text("resource"), text("name")),
+            }
+        };
+        let requests = self.requests().into_iter();
+        let writes = requests.filter(|r| !["get", "list"].contains(&r["verb"].as_str().unwrap()));
+        let all = writes.map(|r| line(&r));
+        all.filter(|w| !w.contains(" events/")).collect()
+    }
+
     /// The requests of operators for objects of this namespace so far, as the API server logged them, without
     /// the watches.
     pub fn requests(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
-        log.lines()
-            // The last line may be half written.
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|r| r["user"]["username"] == "system:serviceaccount:lotest-system:lotest")
+        audit()
+            .into_iter()
+            .filter(|r| r["user"]["username"] == OPERATOR)
             .filter(|r| r["objectRef"]["namespace"] == self.namespace.as_str())
             .filter(|r| r["verb"] != "watch")
             .collect()
     }
 }
 
+/// The user that operators are.
+pub const OPERATOR: &str = "system:serviceaccount:lotest-system:lotest";
+
+/// Every request that the API server has logged so far.
+pub fn audit() -> Vec<Value> {
+    let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
+    // The last line may be half written.
+    let lines = log.lines().map(serde_json::from_str);
+    lines.filter_map(Result::ok).collect()
+}
+
+/// The command of the operator as its own ServiceAccount, to be completed.
+pub fn operator_command(settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
+    let kubeconfig = from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG");
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .envs(settings.iter().copied())
+        .arg("operator")
+        .stdin(Stdio::null());
+    command
+}
+
 /// A running operator; killed when it goes out of scope.
-pub struct Operator(Child);
+pub struct Operator(pub Child);
 
 impl Operator {
     /// SIGKILL, and gone.
@@ -259,6 +355,38 @@ impl Drop for InProcess {
     }
 }
 
+/// See [`Room::history`].
+pub struct History {
+    states: Arc<Mutex<Vec<Value>>>,
+    task: JoinHandle<()>,
+}
+
+impl History {
+    pub fn states(&self) -> Vec<Value> {
+        self.states.lock().unwrap().clone()
+    }
+
+    /// The phases in their order, each once as long as it lasts; the time before the first is empty.
+    pub fn phases(&self) -> Vec<String> {
+        let states = self.states();
+        let phase = |t: &Value| {
+            t["status"]["phase"]
+                .as_str()
+                .unwrap_or_default()
+                .to_string()
+        };
+        let mut phases: Vec<String> = states.iter().map(phase).collect();
+        phases.dedup();
+        phases
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Asks until there is an answer.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -286,6 +414,24 @@ pub fn test(name: &str) -> Value {
     })
 }
 
+/// The same test, but it runs long enough for the status to say that all workers were there: it is written once a
+/// second.
+pub fn longer(mut test: Value) -> Value {
+    for role in ["master", "worker"] {
+        test["spec"][role]["annotations"]["kwok.lotest/run-for"] = "4s".into();
+    }
+    test
+}
+
+/// A test whose pods run until they are deleted.
+pub fn endless(name: &str) -> Value {
+    let mut test = test(name);
+    for role in ["master", "worker"] {
+        test["spec"][role]["annotations"] = json!({"kwok.lotest/behaviour": "run-forever"});
+    }
+    test
+}
+
 /// The built-in bundle with its files changed.
 pub fn bundle_with(change: impl FnOnce(&mut Files)) -> Bundle {
     let mut files = embedded();
@@ -299,6 +445,23 @@ pub fn bundle_with(change: impl FnOnce(&mut Files)) -> Bundle {
     }
 }
 
+/// What was asked for of a Service or Job, without what the cluster chose for this very one.
+pub fn shape(child: &Value) -> Value {
+    let mut spec = child["spec"].clone();
+    for key in ["selector", "clusterIP", "clusterIPs"] {
+        spec.as_object_mut().unwrap().remove(key);
+    }
+    if let Some(labels) = spec.pointer_mut("/template/metadata/labels") {
+        let chosen = |key: &str| key.contains("controller-uid") || key.contains("job-name");
+        labels
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| !chosen(key));
+    }
+    let metadata = &child["metadata"];
+    json!({"labels": metadata["labels"], "annotations": metadata["annotations"], "spec": spec})
+}
+
 /// The condition of a type.
 pub fn condition<'a>(test: &'a Value, kind: &str) -> &'a Value {
     let conditions = test["status"]["conditions"].as_array();
@@ -308,4 +471,10 @@ pub fn condition<'a>(test: &'a Value, kind: &str) -> &'a Value {
 
 pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap()
+}
+
+/// Grows with every write in the cluster.
+fn resource_version(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap();
+    version.parse().unwrap()
 }

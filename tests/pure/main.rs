@@ -3,10 +3,16 @@
 // The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bundle_errors;
 mod contract_containers;
 mod contract_differs;
 mod contract_objects;
 mod contract_quoting;
 mod crd;
+mod hostile;
+mod hostile_text;
+mod index;
+mod leaves;
+mod settings;
 mod support;
 mod words;

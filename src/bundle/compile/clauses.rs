@@ -1,0 +1,300 @@
+//! What rules are made of, compiled: clauses, paths, texts and durations.
+
+use super::Compiler;
+use crate::bundle::problem::{Place, nearest};
+use crate::bundle::rules::{self as written, Placed};
+use crate::engine::clause::{Accept, Clause, Operand, Operator};
+use crate::engine::path::{Path, Scope};
+use crate::engine::text::Text;
+use jiff::SignedDuration;
+use regex::Regex;
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+/// A duration as rules write it.
+pub(super) enum Lasting {
+    For(SignedDuration),
+    Never,
+}
+
+impl Compiler<'_> {
+    pub(super) fn clause(
+        &mut self,
+        written: Spanned<written::Clause>,
+        roots: &[&str],
+    ) -> Option<Clause> {
+        let at = Place::from(&written);
+        let w = written.value;
+        let forms = [
+            w.all.is_some(),
+            w.any.is_some(),
+            w.not.is_some(),
+            w.path.is_some(),
+        ];
+        if forms.iter().filter(|f| **f).count() != 1 {
+            self.problem(
+                at,
+                "a clause has exactly one of `path`, `all`, `any` and `not`",
+            )
+            .help = Some(
+                "write `path` with one operator, or join such clauses with `all`, `any` or `not`"
+                    .into(),
+            );
+            return None;
+        }
+        if let Some(all) = w.all {
+            return Some(Clause::All(self.clauses(all, roots)?));
+        }
+        if let Some(any) = w.any {
+            return Some(Clause::Any(self.clauses(any, roots)?));
+        }
+        if let Some(not) = w.not {
+            return Some(Clause::Not(Box::new(self.clause(*not, roots)?)));
+        }
+        let written_path = w.path.as_ref()?;
+        let path = self.path(written_path, roots)?;
+        let mut operators = Vec::new();
+        let mut add = |operator: Option<Operator>| operators.extend(operator);
+        add(w.exists.map(|e| {
+            if e {
+                Operator::Exists
+            } else {
+                Operator::Absent
+            }
+        }));
+        add(w.absent.map(|a| {
+            if a {
+                Operator::Absent
+            } else {
+                Operator::Exists
+            }
+        }));
+        add(w.one_of.map(|list| Operator::In {
+            list,
+            negated: false,
+        }));
+        add(w.not_in.map(|list| Operator::In {
+            list,
+            negated: true,
+        }));
+        for (operand, negated) in [(w.eq, false), (w.ne, true)] {
+            if let Some(operand) = operand {
+                let operand = self.operand(written_path, operand, roots)?;
+                operators.push(Operator::Equal { operand, negated });
+            }
+        }
+        let orders = [
+            (w.gt, Accept::Greater),
+            (w.gte, Accept::GreaterOrEqual),
+            (w.lt, Accept::Less),
+            (w.lte, Accept::LessOrEqual),
+        ];
+        for (operand, accept) in orders {
+            if let Some(operand) = operand {
+                let operand = self.operand(written_path, operand, roots)?;
+                operators.push(Operator::Order { operand, accept });
+            }
+        }
+        if let Some(prefix) = w.prefix {
+            operators.push(Operator::Prefix(self.operand(
+                written_path,
+                prefix,
+                roots,
+            )?));
+        }
+        if let Some(within) = w.within {
+            let Some(of) = w.of else {
+                self.problem(&within, "`within` says how long, but not after what")
+                    .help = Some("add `of: $.path.of.the.earlier.time`".into());
+                return None;
+            };
+            let of = self.path(&of, roots)?;
+            match self.duration(&within)? {
+                Lasting::For(at_most) => operators.push(Operator::Within { of, at_most }),
+                // Nothing is within never.
+                Lasting::Never => return Some(Clause::Any(Vec::new())),
+            }
+        }
+        if let Some(matches) = w.matches {
+            operators.push(Operator::Matches(self.regex(&matches)?));
+        }
+        match (operators.pop(), operators.is_empty()) {
+            (Some(operator), true) => Some(Clause::Test { path, operator }),
+            (operator, _) => {
+                let message = match operator {
+                    Some(_) => "a clause takes one operator, and this one has several",
+                    None => "a clause takes one operator, and this one has none",
+                };
+                self.problem(written_path, message).help = Some(
+                    "operators are eq, ne, in, notIn, prefix, matches, exists, absent, gt, gte, lt, lte and within; join clauses with `all`".into(),
+                );
+                None
+            }
+        }
+    }
+
+    fn clauses(
+        &mut self,
+        all: Vec<Spanned<written::Clause>>,
+        roots: &[&str],
+    ) -> Option<Vec<Clause>> {
+        let compiled: Vec<_> = all.into_iter().map(|c| self.clause(c, roots)).collect();
+        compiled.into_iter().collect()
+    }
+
+    /// An operand is a literal, or `{path: ...}` for a value found elsewhere.
+    pub(super) fn operand(
+        &mut self,
+        near: &Placed,
+        operand: Value,
+        roots: &[&str],
+    ) -> Option<Operand> {
+        let path = operand
+            .as_object()
+            .filter(|o| o.len() == 1)
+            .and_then(|o| o.get("path"))
+            .and_then(Value::as_str);
+        match path {
+            None => Some(Operand::Literal(operand)),
+            Some(path) => {
+                // Literals are any JSON, so operands do not remember where they stand.
+                let at = self.place_of(near.into(), near.value.len(), path);
+                self.path_at(path, at, roots).map(Operand::Path)
+            }
+        }
+    }
+
+    pub(super) fn path(&mut self, written: &Placed, roots: &[&str]) -> Option<Path> {
+        self.path_at(&written.value, written.into(), roots)
+    }
+
+    fn path_at(&mut self, written: &str, at: Place, roots: &[&str]) -> Option<Path> {
+        match Path::compile(written) {
+            Ok(path) => self.known_root(at, &path, roots).then_some(path),
+            Err(message) => {
+                self.bad_path(at, message);
+                None
+            }
+        }
+    }
+
+    fn bad_path(&mut self, at: Place, message: String) {
+        self.problem(at, message).help = Some(
+            "a path is names and filters, such as `$.status.phase` or `$.status.conditions[?@.type == 'Ready'].status`".into(),
+        );
+    }
+
+    fn known_root(&mut self, at: Place, path: &Path, roots: &[&str]) -> bool {
+        if roots.contains(&path.root()) {
+            return true;
+        }
+        let help = match nearest(path.root(), roots.iter().copied()) {
+            Some(near) => format!("did you mean `$.{near}`?"),
+            None => format!("here a path starts with $.{}", roots.join(", $.")),
+        };
+        let message = format!(
+            "`{}` starts from an unknown `{}`",
+            path.as_str(),
+            path.root()
+        );
+        self.problem(at, message).help = Some(help);
+        false
+    }
+
+    pub(super) fn text(&mut self, written: &Placed, roots: &[&str]) -> Option<Text> {
+        match Text::compile(&written.value) {
+            Ok(text) => {
+                let mut known = true;
+                for path in text.paths() {
+                    let at =
+                        self.place_of(written.into(), 0, path.as_str().trim_start_matches("$."));
+                    known &= self.known_root(at, path, roots);
+                }
+                known.then_some(text)
+            }
+            Err((offset, message)) => {
+                let rest = written.value.get(offset..).unwrap_or_default();
+                let at = self.place_of(written.into(), 0, rest.lines().next().unwrap_or_default());
+                if rest.contains("}}") {
+                    self.bad_path(at, message);
+                } else {
+                    self.problem(at, message).help = Some("close it with `}}`".into());
+                }
+                None
+            }
+        }
+    }
+
+    /// Where `text` stands, `skip` bytes or more behind `from`; `from` when it is written in another way.
+    fn place_of(&self, from: Place, skip: usize, text: &str) -> Place {
+        let find = || {
+            let start = from.offset(self.source)? + skip;
+            let at = start + self.source.get(start..)?.find(text)?;
+            Some(Place::of_offset(self.source, at))
+        };
+        find().unwrap_or(from)
+    }
+
+    pub(super) fn regex(&mut self, written: &Placed) -> Option<Regex> {
+        match Regex::new(&written.value) {
+            Ok(regex) => Some(regex),
+            Err(e) => {
+                // The last line says what is wrong, the others show where.
+                let text = e.to_string();
+                let reason = text.lines().next_back().unwrap_or_default();
+                let reason = reason.trim_start_matches("error: ");
+                let message = format!("`{}` is not a regular expression: {reason}", written.value);
+                self.problem(written, message).help = Some(
+                    "the syntax is that of Rust's regex: no look-around, no back-references".into(),
+                );
+                None
+            }
+        }
+    }
+
+    /// `2m`, or the path of a value that holds such a duration; `never` switches its rule off.
+    pub(super) fn duration(&mut self, written: &Placed) -> Option<Lasting> {
+        let mut subject = format!("`{}`", written.value);
+        let text = if written.value.starts_with('$') {
+            let path = self.path(written, &["values"])?;
+            // Values that could not be read were reported already.
+            let values = self.values?;
+            let text = match path.first(&Values(values)) {
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+                None => {
+                    let message = format!("the values have nothing at {subject}");
+                    self.problem(written, message).help =
+                        Some("add it to values.yaml, or write a duration, such as `2m`".into());
+                    return None;
+                }
+            };
+            subject = format!("the value at {subject}, `{text}`,");
+            text
+        } else {
+            written.value.clone()
+        };
+        if text == "never" {
+            return Some(Lasting::Never);
+        }
+        match text.parse::<SignedDuration>() {
+            Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
+            _ => {
+                self.problem(written, format!("{subject} is not a duration"))
+                    .help = Some(
+                    "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`"
+                        .into(),
+                );
+                None
+            }
+        }
+    }
+}
+
+struct Values<'a>(&'a Value);
+
+impl Scope for Values<'_> {
+    fn root(&self, name: &str) -> Option<&Value> {
+        (name == "values").then_some(self.0)
+    }
+}

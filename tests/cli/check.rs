@@ -1,0 +1,97 @@
+//! `lotest check`.
+
+use super::{MINIMAL, file, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// An empty directory for one test.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("cli")
+        .join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn check_compares_and_updates() {
+    let root = directory("check");
+    let case = root.join("some/case");
+    fs::create_dir_all(&case).unwrap();
+    let (test, children) = (case.join("test.yaml"), case.join("children.yaml"));
+    fs::write(&test, file(MINIMAL)).unwrap();
+    let golden = file("golden/render/minimal/children.yaml");
+    let root = root.to_str().unwrap();
+    let help = "  = help: when a change is meant, run `lotest check --update` and review it";
+
+    let ran = run(&["check", root]);
+    assert_eq!(
+        ran.out,
+        format!("error: {} is missing\n\n", children.display())
+    );
+    assert_eq!(
+        ran.err,
+        format!("error: 1 of 1 golden cases failed\n{help}\n")
+    );
+    assert_eq!(ran.code, 1);
+    assert!(!children.exists());
+
+    let out = run(&["check", "--update", root]).fine();
+    assert!(
+        out.ends_with("golden cases: 0 passed, 1 written; review with git diff\n"),
+        "{out}"
+    );
+    assert_eq!(fs::read_to_string(&children).unwrap(), golden);
+    let out = run(&["check", root]).fine();
+    assert!(
+        out.starts_with("bundle ") && out.ends_with("golden cases: 1 passed\n"),
+        "{out}"
+    );
+
+    let changed = golden.replace("parallelism: 1\n  podFail", "parallelism: 7\n  podFail");
+    fs::write(&children, &changed).unwrap();
+    let ran = run(&["check", root]);
+    assert!(
+        ran.out
+            .starts_with(&format!("--- {}\n+++ ", children.display())),
+        "{}",
+        ran.out
+    );
+    let differing: Vec<&str> = ran
+        .out
+        .lines()
+        .skip(2)
+        .filter(|l| l.starts_with(['+', '-']))
+        .collect();
+    assert_eq!(differing, ["-  parallelism: 7", "+  parallelism: 1"]);
+    assert_eq!(
+        (ran.code, fs::read_to_string(&children).unwrap()),
+        (1, changed)
+    );
+
+    // A mistake in a case cannot be written away.
+    fs::write(&test, "kind: LocustTest\n").unwrap();
+    let ran = run(&["check", "--update", root]);
+    assert!(ran.out.contains("error: spec: required"), "{}", ran.out);
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (1, "error: 1 of 1 golden cases failed\n")
+    );
+}
+
+#[test]
+fn check_never_passes_on_nothing() {
+    run(&["check", "no-such-directory"]).fails(
+        2,
+        "error: cannot read no-such-directory: No such file or directory (os error 2)",
+    );
+    let empty = directory("empty");
+    let ran = run(&["check", "golden/render/minimal", empty.to_str().unwrap()]);
+    assert!(
+        ran.err.contains("there is no golden case below"),
+        "{}",
+        ran.err
+    );
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+}

@@ -1,0 +1,83 @@
+//! `lotest explain`.
+
+use super::{STATE, file, pipe, run};
+use serde_json::Value;
+
+const TIMELINE: &str = "golden/timeline/image-pull/timeline.yaml";
+
+#[test]
+fn explain_says_what_decided_at_a_time() {
+    let early = run(&["explain", "--at", "2026-03-01T12:01:00Z", STATE]).fine();
+    assert!(
+        early.starts_with("shop/checkout at 2026-03-01T12:01:00Z"),
+        "{early}"
+    );
+    assert!(
+        early.contains(
+            "ImagePullError, fatal), counts from 2026-03-01T12:02:01Z: checkout-worker-x7k2p"
+        ),
+        "{early}"
+    );
+    assert!(early.contains("\nPhase: Running\n"), "{early}");
+    assert!(
+        early.contains("\nReady: True ResourcesCreated: "),
+        "{early}"
+    );
+    assert!(
+        early.contains("Looks again at 2026-03-01T12:02:01Z"),
+        "{early}"
+    );
+    let late = pipe(
+        &[
+            "explain",
+            "--test",
+            "checkout",
+            "--at",
+            "2026-03-01T12:03:00Z",
+        ],
+        &file(STATE),
+    )
+    .fine();
+    assert!(late.contains("\nPhase: Failed\n"), "{late}");
+    assert!(
+        late.contains("\n* pods-unhealthy (decided): → Failed"),
+        "{late}"
+    );
+    assert!(
+        late.contains("\nPodsHealthy: False ImagePullError: "),
+        "{late}"
+    );
+    let timeline = run(&["explain", TIMELINE]).fine();
+    assert!(
+        timeline.starts_with("default/load at 2026-01-01T00:03:00Z"),
+        "{timeline}"
+    );
+    assert!(timeline.contains("\nPhase: Failed\n"), "{timeline}");
+}
+
+#[test]
+fn explain_prints_data() {
+    let at = ["explain", "--at", "2026-03-01T12:03:00Z", STATE, "-o"];
+    let json: Value = serde_json::from_str(&run(&[&at[..], &["json"]].concat()).fine()).unwrap();
+    assert_eq!(json[0]["test"], "shop/checkout");
+    assert_eq!(json[0]["phase"]["value"], "Failed");
+    assert_eq!(json[0]["signals"][0]["reason"], "ImagePullError");
+    let yaml: Value = serde_saphyr::from_str(&run(&[&at[..], &["yaml"]].concat()).fine()).unwrap();
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn explain_helps_when_there_is_nothing_to_explain() {
+    let help = "  = help: print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions -o yaml";
+    pipe(&["explain"], "apiVersion: v1\nkind: List\nitems: []\n").fails(
+        2,
+        &format!("error: there is no LocustTest in it\n  --> standard input\n{help}"),
+    );
+    run(&["explain", "--test", "other", STATE]).fails(
+        2,
+        &format!("error: there is no LocustTest `other` in it\n  --> {STATE}\n{help}"),
+    );
+    let ran = run(&["explain", "--at", "yesterday", STATE]);
+    assert!(ran.err.contains("--at <TIME>"), "{}", ran.err);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+}

@@ -1,0 +1,310 @@
+//! Pods in trouble, as tests/cluster/README.md lists them: what the test says of it, when, and when it fails.
+
+use crate::support::{Room, bundle_with, condition, test, until};
+use jiff::Timestamp;
+use lotest::bundle::{Bundle, Files};
+use regex::Regex;
+use serde_json::{Value, json};
+
+/// Trouble may last this long.
+const GRACE: i64 = 5;
+
+fn bundle(grace: i64) -> Bundle {
+    bundle_with(|files| {
+        let values = files.get_mut("values.yaml").unwrap();
+        *values = values
+            .replace("pods: 2m", &format!("pods: {grace}s"))
+            .replace(
+                "unschedulable: 2m",
+                &format!("unschedulable: {}s", grace + 1),
+            );
+        init_container(files);
+    })
+}
+
+/// An init container in the workers of the tests that are labelled for it: the built-in pods have none.
+fn init_container(files: &mut Files) {
+    let pod = files.get_mut("templates/_pod.yaml").unwrap();
+    let init = "      {% if role == \"worker\" and test.metadata.labels and test.metadata.labels.init %}\n      initContainers:\n      - {name: prepare, image: {{ test.spec.image }}}\n      {% endif %}\n      containers:\n";
+    *pod = pod.replace("      containers:\n", init);
+}
+
+/// A test whose pods of one role behave so.
+fn behaving(name: &str, role: &str, behaviour: &str) -> Value {
+    let mut test = test(name);
+    for role in ["master", "worker"] {
+        test["spec"][role]["annotations"] = json!({"kwok.lotest/behaviour": "run-forever"});
+    }
+    test["spec"][role]["annotations"] =
+        json!({"kwok.lotest/behaviour": behaviour, "kwok.lotest/run-for": "1s"});
+    test
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+async fn events(room: &Room, test: &str, reason: &str) -> Vec<Value> {
+    let mut events = room.list("Event").await;
+    events.retain(|e| e["regarding"]["name"] == test && e["reason"] == reason);
+    events
+}
+
+/// The trouble of a test that failed for it.
+struct Trouble {
+    name: &'static str,
+    role: &'static str,
+    behaviour: &'static str,
+    reason: &'static str,
+    /// A regular expression.
+    detail: &'static str,
+    grace: i64,
+}
+
+const TROUBLES: &[Trouble] = &[
+    Trouble {
+        name: "pull",
+        role: "worker",
+        behaviour: "image-pull",
+        reason: "ImagePullError",
+        detail: r#"locustio/locust:2\.20\.0: (Back-off pulling image "locustio/locust:2\.20\.0": ErrImagePull: )?rpc error: .*: not found"#,
+        grace: GRACE,
+    },
+    Trouble {
+        name: "name",
+        role: "master",
+        behaviour: "invalid-image-name",
+        reason: "ImagePullError",
+        detail: "locustio/locust:2\\.20\\.0: Failed to apply default image tag .*: invalid reference format",
+        grace: GRACE,
+    },
+    Trouble {
+        name: "config",
+        role: "worker",
+        behaviour: "config-error",
+        reason: "ConfigurationError",
+        detail: r#"config-worker: configmap "app-config" not found"#,
+        grace: GRACE,
+    },
+    Trouble {
+        name: "secret",
+        role: "master",
+        behaviour: "config-error",
+        reason: "ConfigurationError",
+        detail: r#"secret-master: secret "api-credentials" not found"#,
+        grace: GRACE,
+    },
+    Trouble {
+        name: "crash",
+        role: "master",
+        behaviour: "crash-loop",
+        reason: "CrashLoopBackOff",
+        detail: r"locust-metrics-exporter was restarted 3 times, last after exit code 1 \(Error\)",
+        grace: GRACE,
+    },
+    Trouble {
+        name: "nowhere",
+        role: "worker",
+        behaviour: "run",
+        reason: "SchedulingError",
+        detail: r"0/\d+ nodes are available: .* node\(s\) didn't match Pod's node affinity/selector.*",
+        grace: GRACE + 1,
+    },
+    // Nothing starts such a container again: there is nothing to wait for.
+    Trouble {
+        name: "init",
+        role: "worker",
+        behaviour: "init-error",
+        reason: "InitializationError",
+        detail: r"prepare ended with exit code 1 \(Error\)",
+        grace: 0,
+    },
+];
+
+#[tokio::test]
+async fn trouble_that_lasts_fails_the_test_and_says_why() {
+    let room = Room::new("trouble").await;
+    let _operator = room.operator_of(bundle(GRACE)).await;
+    for trouble in TROUBLES {
+        let mut test = behaving(trouble.name, trouble.role, trouble.behaviour);
+        match trouble.name {
+            "secret" => {
+                let message = r#"secret "api-credentials" not found"#;
+                test["spec"]["master"]["annotations"]["kwok.lotest/message"] = message.into();
+            }
+            "nowhere" => {
+                test["spec"]["scheduling"] = json!({"nodeSelector": {"disktype": "quantum"}})
+            }
+            "init" => test["metadata"]["labels"] = json!({"init": "yes"}),
+            _ => {}
+        }
+        room.create(test).await;
+    }
+    for trouble in TROUBLES {
+        let Trouble { name, role, .. } = trouble;
+        let failed = room.until_phase(name, "Failed").await;
+        let healthy = condition(&failed, "PodsHealthy");
+        assert_eq!(healthy["status"], "False", "{name}: {healthy}");
+        assert_eq!(healthy["reason"], trouble.reason, "{name}: {healthy}");
+        let message = healthy["message"].as_str().unwrap();
+        let pod = if *name == "nowhere" {
+            "(master|worker)"
+        } else {
+            role
+        };
+        let form = format!(
+            r"^{}: (\d) pod\(s\) affected \[({name}-{pod}-[a-z0-9]{{5}}(, )?)+\]: {}$",
+            trouble.reason, trouble.detail
+        );
+        assert!(
+            Regex::new(&form).unwrap().is_match(message),
+            "{name}: {message}\nis not\n{form}"
+        );
+
+        let completed = condition(&failed, "TestCompleted");
+        assert_eq!(completed["reason"], "TestFailed");
+        assert_eq!(
+            completed["message"],
+            format!("Test failed: {message}"),
+            "{name}"
+        );
+        assert_eq!(condition(&failed, "Ready")["reason"], "ResourcesFailed");
+
+        let pods = room.list("Pod").await;
+        let of_test = |p: &&Value| p["metadata"]["labels"]["performance-test-name"] == *name;
+        let created = pods
+            .iter()
+            .filter(of_test)
+            .map(|p| time(&p["metadata"]["creationTimestamp"]));
+        let lasted =
+            time(&failed["status"]["completionTime"]).duration_since(created.min().unwrap());
+        assert!(
+            lasted.as_secs() >= trouble.grace,
+            "{name} failed after {lasted:?}"
+        );
+
+        let said = until("the event", async || {
+            let said = events(&room, name, "PodFailure").await;
+            (!said.is_empty()).then_some(said)
+        })
+        .await;
+        let [said] = &said[..] else {
+            panic!("{name}: one event, not {said:?}");
+        };
+        assert_eq!(said["type"], "Warning");
+        assert_eq!(said["note"], message);
+    }
+}
+
+/// A test that fails, or not, though no signal speaks of its pods.
+#[tokio::test]
+async fn how_pods_end_decides_with_no_grace() {
+    let room = Room::new("ends").await;
+    let _operator = room.operator_of(bundle(3600)).await;
+    let mut oom = behaving("oom", "master", "oom");
+    oom["spec"]["worker"]["annotations"] = json!({"kwok.lotest/run-for": "30s"});
+    room.create(oom).await;
+    room.create(behaving("requests", "master", "fail")).await;
+    room.create(behaving("workers", "worker", "fail")).await;
+    // Workers that are evicted again and again are replaced; the master ends well.
+    let mut disrupted = behaving("disrupted", "worker", "disrupted");
+    disrupted["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "1s".into();
+    // The Job controller waits ten seconds and more before it replaces a pod.
+    disrupted["spec"]["master"]["annotations"] = json!({"kwok.lotest/run-for": "40s"});
+    room.create(disrupted).await;
+
+    for (name, message) in [
+        ("oom", "the master ended with an error"),
+        (
+            "requests",
+            "the master ended with an error, as Locust does when requests failed; its log says more (Job requests-master: ",
+        ),
+        (
+            "workers",
+            "its workers failed while the master was running (Job workers-worker: ",
+        ),
+    ] {
+        let failed = room.until_phase(name, "Failed").await;
+        let completed = condition(&failed, "TestCompleted");
+        assert_eq!(completed["reason"], "TestFailed");
+        let said = completed["message"].as_str().unwrap();
+        assert!(
+            said.starts_with(&format!("Test failed: {message}")),
+            "{name}: {said}"
+        );
+        assert!(!said.ends_with(": )"), "{name}: {said}");
+        let event = &until("the event", async || {
+            events(&room, name, "TestFailed").await.pop()
+        })
+        .await;
+        assert!(said.starts_with(event["note"].as_str().unwrap()), "{event}");
+        assert!(event["note"].as_str().unwrap().len() > 30, "{event}");
+    }
+    let ended = room.until_phase("disrupted", "Succeeded").await;
+    assert_eq!(condition(&ended, "PodsHealthy")["status"], "True");
+    let pods = room.list("Pod").await;
+    let replaced = pods
+        .iter()
+        .filter(|p| p["metadata"]["labels"]["performance-test-pod-name"] == "disrupted-worker");
+    assert!(replaced.count() > 2, "a disrupted worker is replaced");
+    for name in ["oom", "requests", "workers", "disrupted"] {
+        assert_eq!(
+            events(&room, name, "PodFailure").await,
+            [] as [Value; 0],
+            "{name}"
+        );
+    }
+}
+
+/// The grace passes while the test runs: a timer that was left behind would fail it.
+#[tokio::test]
+async fn trouble_that_goes_away_leaves_nothing_behind() {
+    let room = Room::new("passing").await;
+    let _operator = room.operator_of(bundle(15)).await;
+    let mut test = behaving("load", "worker", "config-error");
+    test["spec"]["worker"]["replicas"] = 1.into();
+    test["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "17s".into();
+    test["spec"]["master"]["annotations"] = json!({"kwok.lotest/run-for": "18s"});
+    room.create(test).await;
+
+    let waiting = "/status/containerStatuses/0/state/waiting/reason";
+    let pod = until("a worker in trouble", async || {
+        let pods = room.list("Pod").await;
+        pods.into_iter().find(|p| {
+            p.pointer(waiting)
+                .is_some_and(|r| r == "CreateContainerConfigError")
+        })
+    })
+    .await;
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    // Somebody makes the ConfigMap: the kubelet tries again.
+    for (resource, patch) in [
+        (
+            "",
+            r#"{"metadata":{"annotations":{"kwok.lotest/behaviour":"run"}}}"#,
+        ),
+        (
+            "--subresource=status",
+            r#"[{"op":"replace","path":"/status/containerStatuses/0/state","value":{"waiting":{"reason":"ContainerCreating"}}}]"#,
+        ),
+    ] {
+        let kind = if resource.is_empty() {
+            "--type=merge"
+        } else {
+            "--type=json"
+        };
+        let mut arguments = vec!["patch", "pod", name, kind, "-p", patch];
+        arguments.extend(Some(resource).filter(|r| !r.is_empty()));
+        let output = room.kubectl(&arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let ended = room.until_phase("load", "Succeeded").await;
+    let healthy = condition(&ended, "PodsHealthy");
+    assert_eq!(healthy["status"], "True");
+    // It never was another: the time of its last transition is that of the first status.
+    assert_eq!(
+        healthy["lastTransitionTime"],
+        condition(&ended, "Ready")["lastTransitionTime"]
+    );
+    assert_eq!(events(&room, "load", "PodFailure").await, [] as [Value; 0]);
+}

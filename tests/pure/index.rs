@@ -1,0 +1,109 @@
+//! The index, where objects lose what ties them to their test.
+
+use jiff::Timestamp;
+use lotest::bundle::{Bundle, embedded};
+use lotest::engine::index::{Index, Key};
+use lotest::engine::run::Run;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn owned(kind: &str, name: &str, version: &str, owner: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": {
+            "name": name, "namespace": "n", "uid": format!("uid-of-{name}"), "resourceVersion": version,
+            "labels": {"locust.io/child": name},
+            "ownerReferences": [{"kind": "K", "name": "k", "uid": owner, "controller": true}],
+        },
+    })
+}
+
+/// An index with one test that has one child and one pod.
+fn index() -> (Index, Key) {
+    let (bundle, _) = Bundle::load(&embedded(), &BTreeMap::new()).unwrap();
+    let mut index = Index::new(Arc::new(bundle));
+    let test = json!({
+        "apiVersion": "locust.io/v2", "kind": "LocustTest", "spec": {},
+        "metadata": {"name": "t", "namespace": "n", "uid": "t1", "resourceVersion": "1"},
+    });
+    let key = index.apply_test(test).unwrap();
+    index.apply_child(&owned("Job", "child", "2", "t1"), NOW);
+    index.apply_pod(owned("Pod", "pod", "3", "uid-of-child"), NOW);
+    assert_eq!(index.get(&key).unwrap().pods()["total"], 1);
+    (index, key)
+}
+
+#[test]
+fn a_pod_that_lost_its_owner_is_no_longer_the_test_s() {
+    for gone in [false, true] {
+        let (mut index, key) = index();
+        let mut pod = owned("Pod", "pod", "4", "uid-of-child");
+        pod["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("ownerReferences");
+        let concerned = if gone {
+            index.delete_pod(&pod)
+        } else {
+            index.apply_pod(pod, NOW)
+        };
+        assert_eq!(concerned.as_ref(), Some(&key));
+        assert_eq!(index.get(&key).unwrap().pods()["total"], 0);
+    }
+}
+
+#[test]
+fn a_child_that_lost_its_label_is_still_followed() {
+    let (mut index, key) = index();
+    let mut child = owned("Job", "child", "4", "t1");
+    child["metadata"]["labels"] = json!({});
+    child["status"] = json!({"active": 1});
+    assert_eq!(index.apply_child(&child, NOW).as_ref(), Some(&key));
+    let known = &index.get(&key).unwrap().children["child"];
+    assert_eq!(known["status"]["active"], 1);
+    assert_eq!(index.delete_child(&child).as_ref(), Some(&key));
+    assert!(index.get(&key).unwrap().gone("child").is_some());
+}
+
+#[test]
+fn an_answer_that_comes_after_the_deletion_does_not_bring_a_child_back() {
+    let (mut index, key) = index();
+    let deleted = owned("Job", "child", "9", "t1");
+    index.apply_child(&deleted, NOW);
+    index.delete_child(&deleted);
+    assert_eq!(
+        index.apply_child(&owned("Job", "child", "5", "t1"), NOW),
+        None
+    );
+    assert!(index.get(&key).unwrap().gone("child").is_some());
+}
+
+#[test]
+fn who_was_refused_a_name_is_told_when_it_is_free() {
+    let (mut index, key) = index();
+    let run = Run {
+        refused: vec![json!({"child": "c", "kind": "Job", "name": "theirs", "message": "taken"})],
+        retry: Some((Timestamp::MAX, 1)),
+        ..Run::default()
+    };
+    index.set_run(&key, run);
+    assert!(
+        index
+            .freed(&owned("Service", "theirs", "9", "other"))
+            .is_empty()
+    );
+    assert!(
+        index
+            .freed(&owned("Job", "others", "9", "other"))
+            .is_empty()
+    );
+    assert_eq!(
+        index.freed(&owned("Job", "theirs", "9", "other")),
+        std::slice::from_ref(&key)
+    );
+    assert_eq!(index.get(&key).unwrap().run.retry, None);
+}
