@@ -19,7 +19,6 @@ test: ## Run all tests, against a real API server
 
 bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
 	tests/cluster/build-tools >/dev/null
-	$(CARGO) build --locked --release
 	CARGO=$(CARGO) benches/run
 
 lint: ## Check format, clippy and dependencies
