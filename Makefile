@@ -19,7 +19,6 @@ test: ## Run all tests, against a real API server
 
 bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
 	tests/cluster/build-tools >/dev/null
-	$(CARGO) build --locked --release
 	CARGO=$(CARGO) benches/run
 
 lint: ## Check format, clippy and dependencies
@@ -34,8 +33,9 @@ crds: ## Write crds/ from the Rust types
 	$(CARGO) run --locked --quiet -- crd >crds/.new
 	mv crds/.new crds/locusttests.locust.io.yaml
 
-golden: ## Write the expected results of the golden cases again; review them with git diff
+golden: ## Write the expected results of golden cases and error messages again; review them with git diff
 	$(CARGO) run --locked --quiet -- check --update
+	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test pure bundle_errors
 
 cluster: ## A shell with kubectl in a cluster of its own
 	tests/cluster/with-cluster bash
