@@ -51,9 +51,10 @@ async fn say(room: &Room, pod: &Value, reason: &str, message: &str) {
 /// How often the operator listed events so far.
 async fn lists_of_events(room: &Room) -> usize {
     logged(room).await;
-    let lists = room.requests().into_iter().filter(|r| {
-        r["verb"] == "list" && r["objectRef"]["resource"] == "events"
-    });
+    let lists = room
+        .requests()
+        .into_iter()
+        .filter(|r| r["verb"] == "list" && r["objectRef"]["resource"] == "events");
     lists.count()
 }
 
@@ -87,8 +88,10 @@ async fn is_named_with_its_field(change: impl Fn(&mut Value), said: &str, field:
         format!("Test failed: {message}")
     );
     // However many pods there are, and to the very end.
-    room.until("LocustTest", "load", |t| t["status"]["stoppedTime"].is_string())
-        .await;
+    room.until("LocustTest", "load", |t| {
+        t["status"]["stoppedTime"].is_string()
+    })
+    .await;
     assert_eq!(lists_of_events(&room).await, 1);
 }
 
@@ -135,7 +138,9 @@ async fn a_volume_that_comes_late_fails_nothing() {
     let unhealthy = |t: &Value| condition(t, "PodsHealthy")["status"] == "False";
     let waiting = room.until("LocustTest", "load", unhealthy).await;
     assert_eq!(waiting["status"]["phase"], "Running");
-    let message = condition(&waiting, "PodsHealthy")["message"].as_str().unwrap();
+    let message = condition(&waiting, "PodsHealthy")["message"]
+        .as_str()
+        .unwrap();
     assert!(message.ends_with(said), "{message}");
     assert_eq!(lists_of_events(&room).await, 1);
     for pod in &pods {
@@ -176,7 +181,10 @@ async fn a_job_that_may_make_no_pods_is_said_and_goes_on_when_the_quota_is_raise
     let healthy = condition(&waiting, "PodsHealthy");
     assert_eq!(healthy["reason"], "SchedulingError");
     let message = healthy["message"].as_str().unwrap();
-    assert!(message.contains("cannot make its pods: Error creating: pods "), "{message}");
+    assert!(
+        message.contains("cannot make its pods: Error creating: pods "),
+        "{message}"
+    );
     assert!(message.ends_with(REFUSED), "{message}");
     assert_eq!(condition(&waiting, "TestCompleted")["status"], "False");
 
@@ -195,8 +203,13 @@ async fn a_job_that_makes_no_pods_for_too_long_fails_the_test() {
     let history = room.history("load");
     room.create_test("load").await;
     let failed = room.until_phase("load", "Failed").await;
-    assert_eq!(condition(&failed, "PodsHealthy")["reason"], "SchedulingError");
-    let message = condition(&failed, "TestCompleted")["message"].as_str().unwrap();
+    assert_eq!(
+        condition(&failed, "PodsHealthy")["reason"],
+        "SchedulingError"
+    );
+    let message = condition(&failed, "TestCompleted")["message"]
+        .as_str()
+        .unwrap();
     assert!(message.ends_with(REFUSED), "{message}");
     let states = history.states();
     let warned = states.iter().find(|t| {
