@@ -27,7 +27,7 @@ fn count(requests: &[Value], verb: &str) -> usize {
 }
 
 /// Waits until the API server has logged what it was asked so far: the request of this very call is in the log.
-async fn logged(room: &Room) {
+pub async fn logged(room: &Room) {
     static MARKERS: AtomicUsize = AtomicUsize::new(0);
     let marker = format!("marker-{}", MARKERS.fetch_add(1, Ordering::Relaxed));
     room.get("ConfigMap", &marker).await;

@@ -167,7 +167,7 @@ async fn a_test_whose_master_fails_has_failed() {
     let history = room.history("load");
     let mut wanted = test("load");
     wanted["spec"]["master"]["annotations"] =
-        json!({"kwok.lotest/behaviour": "fail", "kwok.lotest/run-for": "3s"});
+        json!({"kwok.lotest/behaviour": "fail", "kwok.lotest/run-for": "7s"});
     wanted["spec"]["worker"]["annotations"] = json!({"kwok.lotest/behaviour": "run-forever"});
     room.create(wanted).await;
 
@@ -178,8 +178,8 @@ async fn a_test_whose_master_fails_has_failed() {
         fields(&ended),
         json!({"phase": "Failed", "observedGeneration": 1, "expectedWorkers": 2, "connectedWorkers": 2})
     );
-    let why = "Test failed: the master ended with an error, as Locust does when requests failed; its log says more \
-               (Job load-master: Job has reached the specified backoff limit)";
+    let why = "Test failed: load-master ended with exit code 1 (Error); its log says more. \
+               Locust ends so when requests failed";
     let see = "The test failed; see the conditions TestCompleted and PodsHealthy";
     assert_eq!(
         conditions(&ended),
@@ -204,7 +204,7 @@ async fn a_test_whose_master_fails_has_failed() {
         room.events("load").await[3..],
         [
             "Normal TestStarted: Test started",
-            "Warning TestFailed: Test failed: the master ended with an error, as Locust does when requests failed; its log says more",
+            "Warning TestFailed: Test failed: the master ended with an error: load-master ended with exit code 1 (Error); its log says more",
         ]
     );
 }

@@ -4,6 +4,7 @@
 // The allowance in clippy.toml ends at `#[test]`; the helpers here are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod evidence;
 mod failing;
 mod foreign;
 mod golden;
@@ -11,10 +12,12 @@ mod hostile;
 mod idle;
 mod invalid;
 mod lifecycle;
+mod pods;
 mod process;
 mod reference;
 mod rename;
 mod restart;
+mod runs;
 mod shell;
 mod support;
 mod trouble;

@@ -179,12 +179,10 @@ fn children(files: &mut Files, words: &mut Words, names: &mut Names) {
         let source = files.remove(&child.file).unwrap();
         files.insert(file.clone(), source);
         replace(files, "", &child.file, &file);
-        replace(
-            files,
-            "rules/",
-            &format!("children['{old}']"),
-            &format!("children['{new}']"),
-        );
+        for root in ["children", "run.started"] {
+            let place = |stem: &str| format!("{root}['{stem}']");
+            replace(files, "rules/", &place(old), &place(&new));
+        }
         names.children.insert(old.clone(), new);
     }
 }
@@ -213,10 +211,15 @@ fn rules(files: &mut Files, words: &mut Words, names: &mut Names) {
             if path.ends_with(".reason") && ours.iter().any(|start| path.starts_with(start)) {
                 *operand = names.reasons[operand.as_str().unwrap()].as_str().into();
             }
+            let child = operand.as_str().and_then(|o| names.children.get(o));
+            if let Some(child) = child.filter(|_| path.starts_with("$.run.")) {
+                *operand = child.as_str().into();
+            }
         });
         each(&mut rules, &mut |keys, value| {
             let Some(text) = value.as_str() else { return };
-            let role = keys.iter().rev().take(2).any(|k| k == "role");
+            let role = keys.iter().rev().take(2);
+            let role = role.into_iter().any(|k| k == "role" || k == "children");
             let new = match keys.last().map(String::as_str) {
                 Some("reason") => names.reasons.get(text),
                 _ if role => names.children.get(text),

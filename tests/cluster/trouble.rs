@@ -14,10 +14,7 @@ fn bundle(grace: i64) -> Bundle {
         let values = files.get_mut("values.yaml").unwrap();
         *values = values
             .replace("pods: 2m", &format!("pods: {grace}s"))
-            .replace(
-                "unschedulable: 2m",
-                &format!("unschedulable: {}s", grace + 1),
-            );
+            .replace("room: 10m", &format!("room: {}s", grace + 1));
         init_container(files);
     })
 }
@@ -67,7 +64,7 @@ const TROUBLES: &[Trouble] = &[
         role: "worker",
         behaviour: "image-pull",
         reason: "ImagePullError",
-        detail: r#"locustio/locust:2\.20\.0: (Back-off pulling image "locustio/locust:2\.20\.0": ErrImagePull: )?rpc error: .*: not found"#,
+        detail: r#"locustio/locust:2\.20\.0: (ErrImagePull|ImagePullBackOff: Back-off pulling image "locustio/locust:2\.20\.0": ErrImagePull): rpc error: .*: not found"#,
         grace: GRACE,
     },
     Trouble {
@@ -75,8 +72,9 @@ const TROUBLES: &[Trouble] = &[
         role: "master",
         behaviour: "invalid-image-name",
         reason: "ImagePullError",
-        detail: "locustio/locust:2\\.20\\.0: Failed to apply default image tag .*: invalid reference format",
-        grace: GRACE,
+        detail: "locustio/locust:2\\.20\\.0: InvalidImageName: Failed to apply default image tag .*: invalid reference format",
+        // It cannot become a name by waiting.
+        grace: 0,
     },
     Trouble {
         name: "config",
@@ -163,21 +161,23 @@ async fn trouble_that_lasts_fails_the_test_and_says_why() {
 
         let completed = condition(&failed, "TestCompleted");
         assert_eq!(completed["reason"], "TestFailed");
-        assert_eq!(
-            completed["message"],
-            format!("Test failed: {message}"),
-            "{name}"
-        );
+        let why = match *name {
+            // Its Job failed with it.
+            "init" => {
+                let (_, ended) = message.split_once("]: ").unwrap();
+                format!(
+                    "Test failed: its workers failed while the master was running: \
+                     Job init-worker: Job has reached the specified backoff limit. {ended}"
+                )
+            }
+            _ => format!("Test failed: {message}"),
+        };
+        assert_eq!(completed["message"], why, "{name}");
         assert_eq!(condition(&failed, "Ready")["reason"], "ResourcesFailed");
 
-        let pods = room.list("Pod").await;
-        let of_test = |p: &&Value| p["metadata"]["labels"]["performance-test-name"] == *name;
-        let created = pods
-            .iter()
-            .filter(of_test)
-            .map(|p| time(&p["metadata"]["creationTimestamp"]));
-        let lasted =
-            time(&failed["status"]["completionTime"]).duration_since(created.min().unwrap());
+        // Its pods are gone by now, and none was made before the test.
+        let created = time(&failed["metadata"]["creationTimestamp"]);
+        let lasted = time(&failed["status"]["completionTime"]).duration_since(created);
         assert!(
             lasted.as_secs() >= trouble.grace,
             "{name} failed after {lasted:?}"
@@ -196,7 +196,7 @@ async fn trouble_that_lasts_fails_the_test_and_says_why() {
     }
 }
 
-/// A test that fails, or not, though no signal speaks of its pods.
+/// How pods ended is evidence, whatever the grace: the Jobs decide.
 #[tokio::test]
 async fn how_pods_end_decides_with_no_grace() {
     let room = Room::new("ends").await;
@@ -204,8 +204,13 @@ async fn how_pods_end_decides_with_no_grace() {
     let mut oom = behaving("oom", "master", "oom");
     oom["spec"]["worker"]["annotations"] = json!({"kwok.lotest/run-for": "30s"});
     room.create(oom).await;
-    room.create(behaving("requests", "master", "fail")).await;
-    room.create(behaving("workers", "worker", "fail")).await;
+    for (name, role) in [("requests", "master"), ("workers", "worker")] {
+        let mut test = behaving(name, role, "fail");
+        // What ends sooner has crashed at its start.
+        test["spec"][role]["annotations"]["kwok.lotest/run-for"] = "7s".into();
+        room.create(test).await;
+    }
+    room.create(behaving("crash", "master", "fail")).await;
     // Workers that are evicted again and again are replaced; the master ends well.
     let mut disrupted = behaving("disrupted", "worker", "disrupted");
     disrupted["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "1s".into();
@@ -213,32 +218,69 @@ async fn how_pods_end_decides_with_no_grace() {
     disrupted["spec"]["master"]["annotations"] = json!({"kwok.lotest/run-for": "40s"});
     room.create(disrupted).await;
 
-    for (name, message) in [
-        ("oom", "the master ended with an error"),
+    let limit = "Job has reached the specified backoff limit";
+    for (name, before, evidence, after, unhealthy) in [
+        (
+            "oom",
+            format!("Job oom-master: {limit}. "),
+            "oom-master ran out of memory; its limit is 1Gi",
+            "",
+            true,
+        ),
+        (
+            "crash",
+            format!("Job crash-master: {limit}. "),
+            "crash-master ended as soon as it had started, with exit code 1 (Error); its log says more",
+            "",
+            true,
+        ),
         (
             "requests",
-            "the master ended with an error, as Locust does when requests failed; its log says more (Job requests-master: ",
+            String::new(),
+            "requests-master ended with exit code 1 (Error); its log says more",
+            ". Locust ends so when requests failed",
+            false,
         ),
         (
             "workers",
-            "its workers failed while the master was running (Job workers-worker: ",
+            format!(
+                "its workers failed while the master was running: Job workers-worker: {limit}. "
+            ),
+            "workers-worker ended with exit code 1 (Error); its log says more",
+            "",
+            false,
         ),
     ] {
         let failed = room.until_phase(name, "Failed").await;
         let completed = condition(&failed, "TestCompleted");
         assert_eq!(completed["reason"], "TestFailed");
-        let said = completed["message"].as_str().unwrap();
-        assert!(
-            said.starts_with(&format!("Test failed: {message}")),
-            "{name}: {said}"
-        );
-        assert!(!said.ends_with(": )"), "{name}: {said}");
+        let said = format!("Test failed: {before}{evidence}{after}");
+        assert_eq!(completed["message"], said, "{name}");
         let event = &until("the event", async || {
             events(&room, name, "TestFailed").await.pop()
         })
         .await;
-        assert!(said.starts_with(event["note"].as_str().unwrap()), "{event}");
-        assert!(event["note"].as_str().unwrap().len() > 30, "{event}");
+        assert!(
+            event["note"].as_str().unwrap().ends_with(evidence),
+            "{event}"
+        );
+        // What Locust itself ended with is no fault of the pods.
+        let healthy = condition(&failed, "PodsHealthy");
+        let (status, reason) = match unhealthy {
+            true => ("False", "CrashLoopBackOff"),
+            false => ("True", "PodsHealthy"),
+        };
+        assert_eq!(
+            (&healthy["status"], &healthy["reason"]),
+            (&json!(status), &json!(reason)),
+            "{name}"
+        );
+        let said = usize::from(unhealthy);
+        assert_eq!(
+            events(&room, name, "PodFailure").await.len(),
+            said,
+            "{name}"
+        );
     }
     let ended = room.until_phase("disrupted", "Succeeded").await;
     assert_eq!(condition(&ended, "PodsHealthy")["status"], "True");
@@ -247,13 +289,10 @@ async fn how_pods_end_decides_with_no_grace() {
         .iter()
         .filter(|p| p["metadata"]["labels"]["performance-test-pod-name"] == "disrupted-worker");
     assert!(replaced.count() > 2, "a disrupted worker is replaced");
-    for name in ["oom", "requests", "workers", "disrupted"] {
-        assert_eq!(
-            events(&room, name, "PodFailure").await,
-            [] as [Value; 0],
-            "{name}"
-        );
-    }
+    assert_eq!(
+        events(&room, "disrupted", "PodFailure").await,
+        [] as [Value; 0]
+    );
 }
 
 /// The grace passes while the test runs: a timer that was left behind would fail it.
