@@ -1,7 +1,7 @@
 //! Why a test is in the state it is in: for each condition and the phase which
 //! rule decided, which lost, what was found, and when to look again.
 
-use super::index::Test;
+use super::index::{Span, Test};
 use super::path::Scope;
 use super::rule::{Act, Action, Case, Condition, Signal, Target, Transition};
 use super::verdict::Verdict;
@@ -137,6 +137,23 @@ impl Trace {
         );
         self.signals.insert(self.counting, line);
         self.counting += 1;
+    }
+
+    /// A signal that the status dates and that does not count yet.
+    pub(crate) fn signal_to_come(
+        &mut self,
+        signal: &Signal,
+        pod: &str,
+        span: &Span,
+        from: Timestamp,
+    ) {
+        self.signals.push(line(
+            signal,
+            format!("counts from {from}"),
+            pod.trim_end_matches('/').to_string(),
+            span.reason.clone(),
+            span.message.clone(),
+        ));
     }
 
     pub(crate) fn action(&mut self, action: &Action, outcome: &Outcome) {

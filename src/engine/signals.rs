@@ -78,6 +78,12 @@ pub(crate) fn gather(
         if signal.dated_when_seen {
             taken.extend(counting.iter().map(|(pod, _)| *pod));
         }
+        if let (Some(trace), Some(from), Some((pod, span))) =
+            (trace.as_deref_mut(), dated, pods.first_key_value())
+            && from > now
+        {
+            trace.signal_to_come(signal, pod, span, from);
+        }
         let Some((first_pod, first)) = counting.first() else {
             continue;
         };
