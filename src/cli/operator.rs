@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 #[command(after_help = "Examples:
   lotest operator                                    in a pod, as its ServiceAccount
   KUBECONFIG=dev.yaml lotest operator                from a workstation
-  lotest operator -n team-a -n team-b                for two namespaces, with Roles in these alone
-  RUST_LOG=lotest=debug lotest operator              with more to read
+  lotest operator -n team-a -n team-b                for two namespaces alone
+  RUST_LOG=warn lotest operator                      with less to read
 
 The settings are the environment variables that environment.yaml names.")]
 pub struct Arguments {
@@ -74,7 +74,7 @@ async fn wait_for_signal(stop: watch::Sender<bool>) {
         signal(SignalKind::interrupt()),
     ) else {
         tracing::error!("signals cannot be received; the operator stops only when it is killed");
-        return;
+        return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}

@@ -71,7 +71,15 @@ pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice:
     match api.create(&PostParams::default(), &event).await {
         Ok(_) => {}
         Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => {}
-        Err(e) => tracing::warn!(error = %e, reason = notice.reason, "an event could not be sent"),
+        Err(e) => {
+            let error = super::with_causes(&e);
+            tracing::warn!(
+                test = format!("{namespace}/{name}"),
+                error,
+                reason = notice.reason,
+                "an event could not be sent"
+            );
+        }
     }
 }
 

@@ -54,15 +54,19 @@ async fn text(metrics: Arc<Metrics>) -> impl IntoResponse {
 
 /// Listens on `host:port`; `:port` is every address, as Go programs write it.
 async fn listen(address: &str, router: Router) -> Result<(), Error> {
-    let full = match address.strip_prefix(':') {
-        Some(port) => format!("0.0.0.0:{port}"),
-        None => address.to_string(),
-    };
     let error = |source| Error::Listen {
         address: address.to_string(),
         source,
     };
-    let listener = TcpListener::bind(&full).await.map_err(error)?;
+    let listener = match address.strip_prefix(':') {
+        // IPv6 takes IPv4 with it, where there is IPv6.
+        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+        },
+        None => TcpListener::bind(address).await,
+    };
+    let listener = listener.map_err(error)?;
     tokio::spawn(async move {
         if let Err(e) = axum::serve(listener, router).await {
             tracing::error!(error = %e, "an HTTP server ended");

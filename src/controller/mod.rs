@@ -23,10 +23,11 @@ use kube::{Client, Config};
 use metrics::Metrics;
 use queue::Queue;
 use reconcile::{Context, Outcome};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 use watch::Change;
@@ -91,6 +92,7 @@ pub async fn run(
         index: Index::new(Arc::clone(&bundle)),
         queue: Queue::default(),
         tasks: JoinSet::new(),
+        running: HashMap::new(),
         context: Arc::new(Context { client, bundle }),
         metrics,
         synced: false,
@@ -114,6 +116,8 @@ struct Controller {
     index: Index,
     queue: Queue,
     tasks: JoinSet<Outcome>,
+    /// Which test each of the tasks is for.
+    running: HashMap<Id, Key>,
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     /// All first lists are in: what is missing is really missing.
@@ -131,9 +135,12 @@ impl Controller {
             let due = self.queue.next_due().filter(|_| self.may_start());
             tokio::select! {
                 _ = stop.changed() => return,
-                Some(done) = self.tasks.join_next() => match done {
-                    Ok(outcome) => self.take(outcome),
-                    Err(e) => tracing::error!(error = %e, "a write ended unexpectedly"),
+                Some(done) = self.tasks.join_next_with_id() => match done {
+                    Ok((id, outcome)) => {
+                        self.running.remove(&id);
+                        self.take(outcome);
+                    }
+                    Err(e) => self.broke(&e),
                 },
                 Some(change) = incoming.recv() => {
                     self.apply(change);
@@ -242,10 +249,24 @@ impl Controller {
                 continue;
             }
             let context = Arc::clone(&self.context);
-            self.tasks
+            let of = key.clone();
+            let task = self
+                .tasks
                 .spawn(async move { reconcile::execute(&context, key, plan).await });
+            self.running.insert(task.id(), of);
         }
         self.metrics.depth(self.queue.len());
+    }
+
+    /// A task that broke is a mistake of ours; its test is tried again, like one whose write failed.
+    fn broke(&mut self, error: &JoinError) {
+        let Some(key) = self.running.remove(&error.id()) else {
+            return;
+        };
+        self.queue.release(&key);
+        let wait = self.queue.work(&key).failed();
+        tracing::error!(test = %key, retry_in = ?wait, %error, "the work for a test ended unexpectedly");
+        self.queue.add(&key, Instant::now() + wait);
     }
 
     /// Takes what a task has written into the index.
@@ -287,8 +308,8 @@ impl Controller {
                 let wait = self.queue.work(key).failed();
                 tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
                 self.queue.add(key, Instant::now() + wait);
-                self.index
-                    .retry_at(key, now.saturating_add(wait).unwrap_or(now));
+                let until = now.saturating_add(wait).unwrap_or(now);
+                self.index.retry_at(key, until, outcome.asked);
             }
         }
     }

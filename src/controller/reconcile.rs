@@ -86,6 +86,8 @@ pub struct Outcome {
     pub key: Key,
     /// The test's uid: there may be another one of its name by now.
     pub uid: String,
+    /// What the test asked for (see [`asked`]): it may ask for something else by now.
+    pub asked: u64,
     pub run: Option<Run>,
     /// Children as the API server answered.
     pub applied: Vec<Value>,
@@ -201,6 +203,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let mut outcome = Outcome {
         key,
         uid: text(&plan.test, "/metadata/uid").to_string(),
+        asked: asked(&plan.test),
         run: None,
         applied: Vec::new(),
         status: None,
@@ -243,7 +246,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         {
             let mut run = outcome.run.take().unwrap_or_else(|| plan.run.clone());
             run.errors = vec![format!(
-                "the API server refuses a write: {}",
+                "the API server refuses a request: {}",
                 status.message
             )];
             outcome.run = Some(run);
@@ -356,7 +359,7 @@ async fn recreate(
 ) -> Result<(), kube::Error> {
     let test = &plan.test;
     let Some(revision) = revision::read(&context.client, test).await? else {
-        let message = "what the test was started with is not known any more (its ControllerRevision is gone); its children cannot be made again";
+        let message = "what the test was started with is not known any more (its ControllerRevision is gone); its children cannot be made again. Delete the test and create it anew";
         let mut run = plan.run.clone();
         run.errors = vec![message.to_string()];
         run.retry = Some((Timestamp::MAX, asked(test)));

@@ -3,7 +3,7 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
-use super::drift::{asked, changed_fields};
+use super::drift::changed_fields;
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
@@ -186,6 +186,7 @@ impl Index {
         test.children[stem.as_str()] = state(object);
         test.set_spans(&format!("{stem}/"), Some(&facts));
         test.child_facts.insert(stem.clone(), facts);
+        test.forgive(&self.bundle);
         self.owners.insert(uid.clone(), (key.clone(), stem));
         self.take_waiting(&uid, now);
         Some(key)
@@ -314,10 +315,10 @@ impl Index {
         }
     }
 
-    /// Notes when to try again what failed for a test.
-    pub fn retry_at(&mut self, key: &Key, at: Timestamp) {
+    /// Notes when to try again what failed for a test that asked for this (see [`super::drift::asked`]).
+    pub fn retry_at(&mut self, key: &Key, at: Timestamp, asked: u64) {
         if let Some(test) = self.tests.get_mut(key) {
-            test.run.retry = Some((at, asked(&test.object)));
+            test.run.retry = Some((at, asked));
         }
     }
 
@@ -369,6 +370,14 @@ impl Index {
 }
 
 impl Test {
+    /// What stood in the way of its children does not matter any more when all of them are there.
+    fn forgive(&mut self, bundle: &Bundle) {
+        if self.run.spec.is_some() && self.missing(bundle).is_empty() {
+            self.run.refused.clear();
+            self.run.errors.clear();
+        }
+    }
+
     /// Notes where the spec differs from what the test was started with.
     fn compare(&mut self) {
         if let (Some(started), Some(spec)) = (&self.run.spec, self.object.get("spec")) {

@@ -312,7 +312,7 @@ async fn a_test_that_is_too_large_to_run_is_told_so() {
     let said = crate::failing::message(&refused);
     assert_eq!(
         said,
-        "the API server refuses a write: what the test starts with cannot be recorded in a ControllerRevision: etcdserver: request is too large"
+        "the API server refuses a request: what the test starts with cannot be recorded in a ControllerRevision: etcdserver: request is too large"
     );
     room.create_test("good").await;
     room.until_phase("good", "Succeeded").await;

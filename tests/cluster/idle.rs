@@ -2,6 +2,7 @@
 
 use crate::support::{Room, audit, condition, endless, test, until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -108,6 +109,7 @@ async fn the_whole_life_of_a_test_takes_few_requests() {
     wanted["spec"]["worker"]["replicas"] = 5.into();
     wanted["spec"]["master"]["annotations"]["kwok.lotest/run-for"] = "8s".into();
     wanted["spec"]["worker"]["annotations"]["kwok.lotest/run-for"] = "12s".into();
+    let history = room.history("load");
     let _operator = room.operator();
     room.create(wanted).await;
     let ended = room.until_phase("load", "Succeeded").await;
@@ -131,7 +133,13 @@ async fn the_whole_life_of_a_test_takes_few_requests() {
     assert_eq!((gets, applies), (3, 3), "{:#?}", verbs(&all));
     assert_eq!(count(&all, "create controllerrevisions"), 1);
     let statuses = count(&all, "patch locusttests/status");
-    assert!(statuses <= 4, "{statuses}");
+    // On a busy machine the workers do not connect within the two seconds that are waited for them.
+    let connected: BTreeSet<_> = history
+        .states()
+        .iter()
+        .filter_map(|t| t["status"]["connectedWorkers"].as_i64())
+        .collect();
+    assert!(statuses <= 2 + connected.len(), "{statuses} {connected:?}");
     assert_eq!(count(&all, "create events"), 5, "{:#?}", verbs(&all));
     assert_eq!(
         all.len(),

@@ -135,7 +135,9 @@ async fn a_test_runs_to_its_end_and_leaves_nothing_when_deleted() {
     assert_eq!(ended["spec"], test["spec"], "a spec is never rewritten");
     assert_eq!(ended["metadata"].get("finalizers"), None);
 
-    assert_eq!(history.phases(), ["", "Pending", "Running", "Succeeded"]);
+    history
+        .until_phases(&["", "Pending", "Running", "Succeeded"])
+        .await;
     assert_eq!(
         room.events("load").await,
         [
@@ -195,11 +197,9 @@ async fn a_test_whose_master_fails_has_failed() {
             ],
         ]
     );
-    assert!(
-        history
-            .phases()
-            .ends_with(&["Running".into(), "Failed".into()])
-    );
+    history
+        .until_phases(&["", "Pending", "Running", "Failed"])
+        .await;
     assert_eq!(
         room.events("load").await[3..],
         [
@@ -242,10 +242,9 @@ async fn a_deleted_child_is_made_again_from_what_the_test_started_with() {
         let made = room.until(kind, name, |c| uid(c) != uid(child)).await;
         assert_eq!(shape(&made), shape(child), "{kind} {name}");
         let again = room.until_phase("load", "Running").await;
-        until("the phases", async || {
-            (history.phases() == ["Running", "Pending", "Running"]).then_some(())
-        })
-        .await;
+        history
+            .until_phases(&["Running", "Pending", "Running"])
+            .await;
         let states = history.states();
         let pending = states
             .iter()

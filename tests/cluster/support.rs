@@ -366,8 +366,19 @@ impl History {
         self.states.lock().unwrap().clone()
     }
 
+    /// Waits until the phases came in this order, and none between them. The history may lag behind a look.
+    pub async fn until_phases(&self, wanted: &[&str]) {
+        until(&format!("the phases {wanted:?}"), async || {
+            let phases = self.phases();
+            let so_far = phases.len().min(wanted.len());
+            assert_eq!(phases[..], wanted[..so_far]);
+            (phases.len() == wanted.len()).then_some(())
+        })
+        .await;
+    }
+
     /// The phases in their order, each once as long as it lasts; the time before the first is empty.
-    pub fn phases(&self) -> Vec<String> {
+    fn phases(&self) -> Vec<String> {
         let states = self.states();
         let phase = |t: &Value| {
             t["status"]["phase"]

@@ -427,3 +427,18 @@ fn a_boolean_that_is_none_keeps_the_default() {
         );
     }
 }
+
+#[test]
+fn an_exporter_on_a_port_of_locust_is_warned_of_and_no_port_is_there_twice() {
+    for port in ["5557", "5558"] {
+        let made = made_with(&[&format!("METRICS_EXPORTER_PORT={port}")], "{}");
+        assert_unique(made.service("/spec/ports"), "port");
+        let [warning] = made.warnings.as_slice() else {
+            panic!("{:?}", made.warnings);
+        };
+        assert!(
+            warning.contains("its metrics cannot be scraped"),
+            "{warning}"
+        );
+    }
+}
