@@ -433,6 +433,12 @@ impl Test {
         facts.map(|f| f.uid.as_str())
     }
 
+    /// The name of the pod, or of the child (`stem/`), that a span is about.
+    pub(crate) fn name_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let child = name.strip_suffix('/').and_then(|s| self.child_facts.get(s));
+        child.map_or(name, |facts| facts.name.as_str())
+    }
+
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {

@@ -470,6 +470,10 @@ fn flat(status: &Value) -> Map<String, Value> {
 
 /// Times as what they are in a timeline: since its beginning.
 fn relative(value: &Value) -> Value {
+    if let Value::Object(entries) = value {
+        let entries = entries.iter();
+        return entries.map(|(k, v)| (k.clone(), relative(v))).collect();
+    }
     match value.as_str().and_then(|t| t.parse::<Timestamp>().ok()) {
         Some(time) => written(since_beginning(time)).into(),
         None => value.clone(),

@@ -97,7 +97,7 @@ pub(crate) fn gather(
         let names: Vec<&str> = counting
             .iter()
             .take(MAX_NAMES)
-            .map(|(pod, _)| pod.trim_end_matches('/'))
+            .map(|(pod, _)| test.name_of(pod))
             .collect();
         let pods = listed(&names, counting.len());
         if let Some(trace) = trace.as_deref_mut() {
