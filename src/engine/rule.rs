@@ -54,11 +54,18 @@ pub struct Signal {
     pub dated_when_seen: bool,
     /// Reasons of the Kubernetes events that say more.
     pub events: Vec<String>,
-    pub names: Option<Regex>,
+    pub names: Vec<Names>,
     pub reason: Text,
     pub severity: Severity,
     pub priority: u32,
     pub message: Text,
+}
+
+/// Which fields of the test a message is about.
+#[derive(Debug)]
+pub struct Names {
+    pub message: Regex,
+    pub fields: Regex,
 }
 
 #[derive(Debug, Default)]

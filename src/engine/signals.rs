@@ -10,6 +10,7 @@ use super::text::escape;
 use super::verdict::earliest;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -173,38 +174,58 @@ fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) 
     if let Some(event) = event.filter(|e| !e.is_empty()) {
         message = format!("{message}: {}", escape(event));
     }
-    let named = signal.names.as_ref().and_then(|n| n.captures(&message));
-    if let Some(named) = named.and_then(|n| n.get(1)) {
-        let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
-        let mut fields = Vec::new();
-        find(
-            "spec",
-            spec.unwrap_or(&Value::Null),
-            named.as_str(),
-            &mut fields,
-        );
-        if !fields.is_empty() {
-            message = format!("{message} ({})", fields.join(", "));
+    let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
+    let mut fields = Vec::new();
+    for names in &signal.names {
+        for found in names.message.captures_iter(&message) {
+            if let Some(value) = found.get(1) {
+                let wanted = Wanted {
+                    value: value.as_str(),
+                    beside: found.name("beside").map(|b| b.as_str()),
+                    fields: &names.fields,
+                };
+                wanted.find("spec", spec.unwrap_or(&Value::Null), &mut fields);
+            }
         }
+    }
+    if !fields.is_empty() {
+        message = format!("{message} ({})", fields.join(", "));
     }
     message
 }
 
-/// The paths of all strings that are `wanted`.
-fn find(path: &str, value: &Value, wanted: &str, found: &mut Vec<String>) {
-    match value {
-        Value::String(text) if text == wanted => found.push(path.to_string()),
-        Value::Array(entries) => {
-            for (n, entry) in entries.iter().enumerate() {
-                find(&format!("{path}[{n}]"), entry, wanted, found);
+/// Fields of a test to be named.
+struct Wanted<'a> {
+    value: &'a str,
+    /// Another field of the same map has this value.
+    beside: Option<&'a str>,
+    fields: &'a Regex,
+}
+
+impl Wanted<'_> {
+    /// The paths of all such fields that are not found yet.
+    fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text == self.value && self.fields.is_match(path) => {
+                if !found.iter().any(|f| f == path) {
+                    found.push(path.to_string());
+                }
             }
-        }
-        Value::Object(entries) => {
-            for (key, entry) in entries {
-                find(&format!("{path}.{key}"), entry, wanted, found);
+            Value::Array(entries) => {
+                for (n, entry) in entries.iter().enumerate() {
+                    self.find(&format!("{path}[{n}]"), entry, found);
+                }
             }
+            Value::Object(entries) => {
+                let is_beside = |b: &str| entries.values().any(|v| v.as_str() == Some(b));
+                let fits = self.beside.is_none_or(is_beside);
+                let inner = entries.iter().filter(|(_, v)| fits || !v.is_string());
+                for (key, entry) in inner {
+                    self.find(&format!("{path}.{key}"), entry, found);
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
