@@ -120,7 +120,7 @@ struct VerdictScope<'a> {
     pods: Value,
     signals: Value,
     worst: Option<Value>,
-    evidence: Option<Value>,
+    evidence: Value,
     run: Value,
     phase: Value,
 }
@@ -134,7 +134,7 @@ impl Scope for VerdictScope<'_> {
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
             "worst" => self.worst.as_ref(),
-            "evidence" => self.evidence.as_ref(),
+            "evidence" => Some(&self.evidence),
             "run" => Some(&self.run),
             "phase" => Some(&self.phase),
             _ => None,
@@ -163,7 +163,7 @@ impl<'a> Evaluation<'a> {
             pods: test.pods(),
             signals: Value::Null,
             worst: None,
-            evidence: None,
+            evidence: Value::Null,
             run: serde_json::to_value(run).unwrap_or_default(),
             phase: phase.into(),
         };
@@ -235,7 +235,7 @@ impl<'a> Evaluation<'a> {
     fn signals(&mut self, trace: Option<&mut Trace>) {
         let mut signals = gather(self.bundle, self.test, self.stored, self.now, trace);
         self.scope.worst = signals.worst();
-        self.scope.evidence = signals.evidence();
+        self.scope.evidence = Value::Object(std::mem::take(&mut signals.evidence));
         self.scope.signals = Value::Array(std::mem::take(&mut signals.active));
         self.next = signals.next;
         self.found = signals;
