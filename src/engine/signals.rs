@@ -52,10 +52,16 @@ impl Signals {
             .cloned()
     }
 
-    /// The highest of severity `info`: the root `evidence`.
-    pub fn evidence(&self) -> Option<Value> {
-        let info = |s: &&Value| text(s, "/severity") == "info";
-        self.active.iter().find(info).cloned()
+    /// The highest of severity `info` on pods of each child: the root `evidence`.
+    pub fn evidence(&self) -> Value {
+        let mut evidence = Map::new();
+        for signal in &self.active {
+            if let Some(child) = signal.get("child").and_then(Value::as_str) {
+                let of_child = evidence.entry(child);
+                of_child.or_insert_with(|| signal.clone());
+            }
+        }
+        Value::Object(evidence)
     }
 }
 
@@ -79,7 +85,7 @@ pub(crate) fn gather(
         if signal.dated_when_seen {
             taken.extend(counting.iter().map(|(pod, _)| *pod));
         }
-        let Some((first_pod, first)) = counting.first() else {
+        let Some((first_pod, _)) = counting.first() else {
             continue;
         };
         let text = test.texts.get(rule);
@@ -93,36 +99,67 @@ pub(crate) fn gather(
                 reasons: signal.events.clone(),
             });
         }
-        let message = message(signal, &first.message, text, test);
-        let names: Vec<&str> = counting
-            .iter()
-            .take(MAX_NAMES)
-            .map(|(pod, _)| test.name_of(pod))
-            .collect();
-        let pods = listed(&names, counting.len());
-        if let Some(trace) = trace.as_deref_mut() {
-            trace.signal(signal, &pods, &first.reason, &message, dated.or(first.from));
-        }
-        if signal.severity == Severity::Warn {
-            let notice = Notice {
-                kind: EventType::Warning,
-                reason: first.reason.clone(),
-                message: format!("{message} [{pods}]"),
+        let groups = match signal.severity {
+            Severity::Info => by_child(test, counting),
+            _ => vec![(None, counting)],
+        };
+        for (child, pods) in groups {
+            let Some((_, first)) = pods.first() else {
+                continue;
             };
-            let id = signal.guard.origin.id.clone();
-            signals.warnings.push((id, notice));
+            let message = message(signal, &first.message, text, test);
+            let named: Vec<&str> = pods
+                .iter()
+                .take(MAX_NAMES)
+                .map(|(pod, _)| test.name_of(pod))
+                .collect();
+            let named = listed(&named, pods.len());
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.signal(
+                    signal,
+                    &named,
+                    &first.reason,
+                    &message,
+                    dated.or(first.from),
+                );
+            }
+            if signal.severity == Severity::Warn {
+                let notice = Notice {
+                    kind: EventType::Warning,
+                    reason: first.reason.clone(),
+                    message: format!("{message} [{named}]"),
+                };
+                let id = signal.guard.origin.id.clone();
+                signals.warnings.push((id, notice));
+            }
+            signals.active.push(json!({
+                "id": signal.guard.origin.id,
+                "reason": first.reason,
+                "severity": signal.severity,
+                "message": message,
+                "count": pods.len(),
+                "pods": named,
+                "child": child,
+                "since": first.since.to_string(),
+            }));
         }
-        signals.active.push(json!({
-            "id": signal.guard.origin.id,
-            "reason": first.reason,
-            "severity": signal.severity,
-            "message": message,
-            "count": counting.len(),
-            "pods": pods,
-            "since": first.since.to_string(),
-        }));
     }
     signals
+}
+
+/// What a pod ended with explains how its own Job ended, and no other.
+fn by_child<'a>(
+    test: &'a Test,
+    pods: Vec<(&'a str, &'a Span)>,
+) -> Vec<(Option<&'a str>, Vec<(&'a str, &'a Span)>)> {
+    let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for (pod, span) in pods {
+        groups
+            .entry(test.maker_of(pod))
+            .or_default()
+            .push((pod, span));
+    }
+    groups.into_iter().map(|(c, p)| (Some(c), p)).collect()
 }
 
 impl Signals {
