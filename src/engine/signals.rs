@@ -35,6 +35,9 @@ pub struct Question {
 pub(crate) struct Signals {
     /// Those that count, the highest priority first: the root `signals`.
     pub active: Vec<Value>,
+    /// The highest of severity `info` on the pods of each child, by its stem: the root `evidence`. How one Job ended
+    /// is nothing that another one's pods could say.
+    pub evidence: Map<String, Value>,
     /// Signals of severity `warn`, by rule.
     pub warnings: Vec<(String, Notice)>,
     pub first_seen: Map<String, Value>,
@@ -50,18 +53,6 @@ impl Signals {
         fatal
             .or_else(|| self.active.iter().find(is("degraded")))
             .cloned()
-    }
-
-    /// The highest of severity `info` on pods of each child: the root `evidence`.
-    pub fn evidence(&self) -> Value {
-        let mut evidence = Map::new();
-        for signal in &self.active {
-            if let Some(child) = signal.get("child").and_then(Value::as_str) {
-                let of_child = evidence.entry(child);
-                of_child.or_insert_with(|| signal.clone());
-            }
-        }
-        Value::Object(evidence)
     }
 }
 
@@ -85,11 +76,11 @@ pub(crate) fn gather(
         if signal.dated_when_seen {
             taken.extend(counting.iter().map(|(pod, _)| *pod));
         }
-        let Some((first_pod, _)) = counting.first() else {
+        let Some((first_pod, first)) = counting.first() else {
             continue;
         };
-        let text = test.texts.get(rule);
-        if text.is_none()
+        let event = test.texts.get(rule);
+        if event.is_none()
             && !signal.events.is_empty()
             && let Some(uid) = test.uid_of(first_pod)
         {
@@ -99,67 +90,46 @@ pub(crate) fn gather(
                 reasons: signal.events.clone(),
             });
         }
-        let groups = match signal.severity {
-            Severity::Info => by_child(test, counting),
-            _ => vec![(None, counting)],
-        };
-        for (child, pods) in groups {
-            let Some((_, first)) = pods.first() else {
-                continue;
-            };
-            let message = message(signal, &first.message, text, test);
-            let named: Vec<&str> = pods
-                .iter()
-                .take(MAX_NAMES)
-                .map(|(pod, _)| test.name_of(pod))
-                .collect();
-            let named = listed(&named, pods.len());
-            if let Some(trace) = trace.as_deref_mut() {
-                trace.signal(
-                    signal,
-                    &named,
-                    &first.reason,
-                    &message,
-                    dated.or(first.from),
-                );
-            }
-            if signal.severity == Severity::Warn {
-                let notice = Notice {
-                    kind: EventType::Warning,
-                    reason: first.reason.clone(),
-                    message: format!("{message} [{named}]"),
-                };
-                let id = signal.guard.origin.id.clone();
-                signals.warnings.push((id, notice));
-            }
-            signals.active.push(json!({
-                "id": signal.guard.origin.id,
-                "reason": first.reason,
-                "severity": signal.severity,
-                "message": message,
-                "count": pods.len(),
-                "pods": named,
-                "child": child,
-                "since": first.since.to_string(),
-            }));
+        let report = report(signal, &counting, event, test);
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.signal(signal, &report, dated.or(first.from));
         }
+        if signal.severity == Severity::Warn {
+            let notice = Notice {
+                kind: EventType::Warning,
+                reason: first.reason.clone(),
+                message: format!("{} [{}]", text(&report, "/message"), text(&report, "/pods")),
+            };
+            let id = signal.guard.origin.id.clone();
+            signals.warnings.push((id, notice));
+        }
+        if signal.severity == Severity::Info {
+            signals.explain_ends(signal, &counting, event, test);
+        }
+        signals.active.push(report);
     }
     signals
 }
 
-/// What a pod ended with explains how its own Job ended, and no other.
-fn by_child<'a>(
-    test: &'a Test,
-    pods: Vec<(&'a str, &'a Span)>,
-) -> Vec<(Option<&'a str>, Vec<(&'a str, &'a Span)>)> {
-    let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-    for (pod, span) in pods {
-        groups
-            .entry(test.maker_of(pod))
-            .or_default()
-            .push((pod, span));
-    }
-    groups.into_iter().map(|(c, p)| (Some(c), p)).collect()
+/// What rules read of a signal.
+fn report(
+    signal: &Signal,
+    counting: &[(&str, &Span)],
+    event: Option<&String>,
+    test: &Test,
+) -> Value {
+    let first = counting.first().map(|(_, span)| *span);
+    let shown = counting.iter().take(MAX_NAMES);
+    let names: Vec<&str> = shown.map(|(pod, _)| test.name_of(pod)).collect();
+    json!({
+        "id": signal.guard.origin.id,
+        "reason": first.map(|span| &span.reason),
+        "severity": signal.severity,
+        "message": first.map(|span| message(signal, &span.message, event, test)),
+        "count": counting.len(),
+        "pods": listed(&names, counting.len()),
+        "since": first.map(|span| span.since.to_string()),
+    })
 }
 
 impl Signals {
@@ -173,6 +143,28 @@ impl Signals {
         let seen = seen.and_then(|s| s.as_str()?.parse().ok()).unwrap_or(now);
         self.first_seen.insert(id.clone(), seen.to_string().into());
         Some(seen.saturating_add(signal.guard.lasting).unwrap_or(seen))
+    }
+
+    /// Notes what the pods of each child ended with, unless a higher signal has said it.
+    fn explain_ends(
+        &mut self,
+        signal: &Signal,
+        counting: &[(&str, &Span)],
+        event: Option<&String>,
+        test: &Test,
+    ) {
+        let mut by_child: BTreeMap<&str, Vec<(&str, &Span)>> = BTreeMap::new();
+        for (pod, span) in counting {
+            by_child
+                .entry(test.role_of(pod))
+                .or_default()
+                .push((pod, span));
+        }
+        for (stem, counting) in by_child {
+            self.evidence
+                .entry(stem)
+                .or_insert_with(|| report(signal, &counting, event, test));
+        }
     }
 
     /// The pods on which a signal counts now; notes when that may change.

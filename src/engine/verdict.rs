@@ -241,7 +241,7 @@ impl<'a> Evaluation<'a> {
     fn signals(&mut self, trace: Option<&mut Trace>) {
         let mut signals = gather(self.bundle, self.test, self.stored, self.now, trace);
         self.scope.worst = signals.worst();
-        self.scope.evidence = signals.evidence();
+        self.scope.evidence = Value::Object(std::mem::take(&mut signals.evidence));
         self.scope.signals = Value::Array(std::mem::take(&mut signals.active));
         self.next = signals.next;
         self.found = signals;
