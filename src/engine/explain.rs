@@ -3,6 +3,7 @@
 
 use super::index::{Span, Test};
 use super::path::Scope;
+use super::render::text;
 use super::rule::{Act, Action, Case, Condition, Signal, Target, Transition};
 use super::verdict::Verdict;
 use crate::bundle::Bundle;
@@ -116,24 +117,18 @@ impl Trace {
         trace
     }
 
-    pub(crate) fn signal(
-        &mut self,
-        signal: &Signal,
-        pods: &str,
-        reason: &str,
-        message: &str,
-        from: Option<Timestamp>,
-    ) {
+    pub(crate) fn signal(&mut self, signal: &Signal, report: &Value, from: Option<Timestamp>) {
         let state = match from {
             Some(from) => format!("counts since {from}"),
             None => "counts".to_string(),
         };
+        let said = |pointer| text(report, pointer).to_string();
         let line = line(
             signal,
             state,
-            pods.to_string(),
-            reason.to_string(),
-            message.to_string(),
+            said("/pods"),
+            said("/reason"),
+            said("/message"),
         );
         self.signals.insert(self.counting, line);
         self.counting += 1;

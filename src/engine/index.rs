@@ -448,6 +448,12 @@ impl Test {
         child.map_or(name, |facts| facts.name.as_str())
     }
 
+    /// The stem of the child that a span is about, or whose pod it is about.
+    pub(crate) fn role_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let pod = || self.pods.get(name).map(|facts| facts.role.as_str());
+        name.strip_suffix('/').or_else(pod).unwrap_or_default()
+    }
+
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {

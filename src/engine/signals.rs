@@ -10,6 +10,7 @@ use super::text::escape;
 use super::verdict::earliest;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -34,6 +35,9 @@ pub struct Question {
 pub(crate) struct Signals {
     /// Those that count, the highest priority first: the root `signals`.
     pub active: Vec<Value>,
+    /// The highest of severity `info` on the pods of each child, by its stem: the root `evidence`. How one Job ended
+    /// is nothing that another one's pods could say.
+    pub evidence: Map<String, Value>,
     /// Signals of severity `warn`, by rule.
     pub warnings: Vec<(String, Notice)>,
     pub first_seen: Map<String, Value>,
@@ -49,12 +53,6 @@ impl Signals {
         fatal
             .or_else(|| self.active.iter().find(is("degraded")))
             .cloned()
-    }
-
-    /// The highest of severity `info`: the root `evidence`.
-    pub fn evidence(&self) -> Option<Value> {
-        let info = |s: &&Value| text(s, "/severity") == "info";
-        self.active.iter().find(info).cloned()
     }
 }
 
@@ -87,8 +85,8 @@ pub(crate) fn gather(
         let Some((first_pod, first)) = counting.first() else {
             continue;
         };
-        let text = test.texts.get(rule);
-        if text.is_none()
+        let event = test.texts.get(rule);
+        if event.is_none()
             && !signal.events.is_empty()
             && let Some(uid) = test.uid_of(first_pod)
         {
@@ -98,36 +96,46 @@ pub(crate) fn gather(
                 reasons: signal.events.clone(),
             });
         }
-        let message = message(signal, &first.message, text, test);
-        let names: Vec<&str> = counting
-            .iter()
-            .take(MAX_NAMES)
-            .map(|(pod, _)| test.name_of(pod))
-            .collect();
-        let pods = listed(&names, counting.len());
+        let report = report(signal, &counting, event, test);
         if let Some(trace) = trace.as_deref_mut() {
-            trace.signal(signal, &pods, &first.reason, &message, dated.or(first.from));
+            trace.signal(signal, &report, dated.or(first.from));
         }
         if signal.severity == Severity::Warn {
             let notice = Notice {
                 kind: EventType::Warning,
                 reason: first.reason.clone(),
-                message: format!("{message} [{pods}]"),
+                message: format!("{} [{}]", text(&report, "/message"), text(&report, "/pods")),
             };
             let id = signal.guard.origin.id.clone();
             signals.warnings.push((id, notice));
         }
-        signals.active.push(json!({
-            "id": signal.guard.origin.id,
-            "reason": first.reason,
-            "severity": signal.severity,
-            "message": message,
-            "count": counting.len(),
-            "pods": pods,
-            "since": first.since.to_string(),
-        }));
+        if signal.severity == Severity::Info {
+            signals.explain_ends(signal, &counting, event, test);
+        }
+        signals.active.push(report);
     }
     signals
+}
+
+/// What rules read of a signal.
+fn report(
+    signal: &Signal,
+    counting: &[(&str, &Span)],
+    event: Option<&String>,
+    test: &Test,
+) -> Value {
+    let first = counting.first().map(|(_, span)| *span);
+    let shown = counting.iter().take(MAX_NAMES);
+    let names: Vec<&str> = shown.map(|(pod, _)| test.name_of(pod)).collect();
+    json!({
+        "id": signal.guard.origin.id,
+        "reason": first.map(|span| &span.reason),
+        "severity": signal.severity,
+        "message": first.map(|span| message(signal, &span.message, event, test)),
+        "count": counting.len(),
+        "pods": listed(&names, counting.len()),
+        "since": first.map(|span| span.since.to_string()),
+    })
 }
 
 impl Signals {
@@ -141,6 +149,28 @@ impl Signals {
         let seen = seen.and_then(|s| s.as_str()?.parse().ok()).unwrap_or(now);
         self.first_seen.insert(id.clone(), seen.to_string().into());
         Some(seen.saturating_add(signal.guard.lasting).unwrap_or(seen))
+    }
+
+    /// Notes what the pods of each child ended with, unless a higher signal has said it.
+    fn explain_ends(
+        &mut self,
+        signal: &Signal,
+        counting: &[(&str, &Span)],
+        event: Option<&String>,
+        test: &Test,
+    ) {
+        let mut by_child: BTreeMap<&str, Vec<(&str, &Span)>> = BTreeMap::new();
+        for (pod, span) in counting {
+            by_child
+                .entry(test.role_of(pod))
+                .or_default()
+                .push((pod, span));
+        }
+        for (stem, counting) in by_child {
+            self.evidence
+                .entry(stem)
+                .or_insert_with(|| report(signal, &counting, event, test));
+        }
     }
 
     /// The pods on which a signal counts now; notes when that may change.
@@ -179,38 +209,58 @@ fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) 
     if let Some(event) = event.filter(|e| !e.is_empty()) {
         message = format!("{message}: {}", escape(event));
     }
-    let named = signal.names.as_ref().and_then(|n| n.captures(&message));
-    if let Some(named) = named.and_then(|n| n.get(1)) {
-        let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
-        let mut fields = Vec::new();
-        find(
-            "spec",
-            spec.unwrap_or(&Value::Null),
-            named.as_str(),
-            &mut fields,
-        );
-        if !fields.is_empty() {
-            message = format!("{message} ({})", fields.join(", "));
+    let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
+    let mut fields = Vec::new();
+    for names in &signal.names {
+        for found in names.message.captures_iter(&message) {
+            if let Some(value) = found.get(1) {
+                let wanted = Wanted {
+                    value: value.as_str(),
+                    beside: found.name("beside").map(|b| b.as_str()),
+                    fields: &names.fields,
+                };
+                wanted.find("spec", spec.unwrap_or(&Value::Null), &mut fields);
+            }
         }
+    }
+    if !fields.is_empty() {
+        message = format!("{message} ({})", fields.join(", "));
     }
     message
 }
 
-/// The paths of all strings that are `wanted`.
-fn find(path: &str, value: &Value, wanted: &str, found: &mut Vec<String>) {
-    match value {
-        Value::String(text) if text == wanted => found.push(path.to_string()),
-        Value::Array(entries) => {
-            for (n, entry) in entries.iter().enumerate() {
-                find(&format!("{path}[{n}]"), entry, wanted, found);
+/// Fields of a test to be named.
+struct Wanted<'a> {
+    value: &'a str,
+    /// Another field of the same map has this value.
+    beside: Option<&'a str>,
+    fields: &'a Regex,
+}
+
+impl Wanted<'_> {
+    /// The paths of all such fields that are not found yet.
+    fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text == self.value && self.fields.is_match(path) => {
+                if !found.iter().any(|f| f == path) {
+                    found.push(path.to_string());
+                }
             }
-        }
-        Value::Object(entries) => {
-            for (key, entry) in entries {
-                find(&format!("{path}.{key}"), entry, wanted, found);
+            Value::Array(entries) => {
+                for (n, entry) in entries.iter().enumerate() {
+                    self.find(&format!("{path}[{n}]"), entry, found);
+                }
             }
+            Value::Object(entries) => {
+                let is_beside = |b: &str| entries.values().any(|v| v.as_str() == Some(b));
+                let fits = self.beside.is_none_or(is_beside);
+                let inner = entries.iter().filter(|(_, v)| fits || !v.is_string());
+                for (key, entry) in inner {
+                    self.find(&format!("{path}.{key}"), entry, found);
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
