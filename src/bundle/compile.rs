@@ -163,6 +163,7 @@ impl Compiler<'_> {
         }
         let dated_when_seen = w.since.as_ref().is_some_and(|s| s.value == SEEN);
         let since = w.since.filter(|_| !dated_when_seen);
+        let not_before = w.not_before.map(|path| self.path(&path, roots));
         let names = w.names.into_iter().flatten().map(|n| {
             let (message, fields) = (self.regex(&n.message), self.regex(&n.fields));
             let (message, fields) = (message?, fields?);
@@ -172,6 +173,7 @@ impl Compiler<'_> {
         Some(Signal {
             guard: self.guard(&w.id, Some(w.when), w.lasting, since, roots)?,
             dated_when_seen,
+            not_before: flip(not_before)?,
             events: w.events.unwrap_or_default(),
             names: names?,
             roles: w

@@ -22,6 +22,8 @@ pub struct Signal {
     /// or missing. `seen` is for what Kubernetes does not date: it is dated when it is first seen
     /// on any pod, in `firstSeen` of the test's status.
     pub since: Option<Placed>,
+    /// Path to a time before which this could not begin: when it is later than `since`, `for` counts from it.
+    pub not_before: Option<Placed>,
     /// Reasons of Kubernetes events about the pod (or child). The text of the latest of them is added
     /// to the message; it is looked up once, when the signal counts.
     pub events: Option<Vec<String>>,

@@ -50,6 +50,8 @@ pub struct Signal {
     pub roles: Option<Vec<String>>,
     pub each: Each,
     pub classes: Option<Vec<Class>>,
+    /// A time before which this could not begin.
+    pub not_before: Option<Path>,
     /// Dated in the test's status, not by the API server.
     pub dated_when_seen: bool,
     /// Reasons of the Kubernetes events that say more.
