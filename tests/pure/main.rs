@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bundle_errors;
+mod catalogue;
 mod contract_containers;
 mod contract_differs;
 mod contract_objects;
@@ -13,6 +14,7 @@ mod hostile;
 mod hostile_text;
 mod index;
 mod leaves;
+mod missed;
 mod settings;
 mod support;
 mod words;
