@@ -7,6 +7,7 @@ use super::drift::{asked, changed_fields};
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
+use super::signals::{Question, Subject};
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -81,8 +82,8 @@ pub struct Test {
     child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
     pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
-    /// What a Kubernetes event had to say about a signal, by its rule; empty when there was none.
-    pub(crate) texts: BTreeMap<usize, String>,
+    /// What a Kubernetes event had to say about a signal, by its rule, and about whom; empty when there was none.
+    texts: BTreeMap<usize, (Subject, String)>,
     /// What the operator knows of its own doing: the root `run` of rules.
     pub run: Run,
 }
@@ -308,9 +309,10 @@ impl Index {
     }
 
     /// Notes what a Kubernetes event had to say about a signal; `None` when there was no event.
-    pub fn set_text(&mut self, key: &Key, rule: usize, text: Option<String>) {
+    pub fn set_text(&mut self, key: &Key, question: Question, text: Option<String>) {
         if let Some(test) = self.tests.get_mut(key) {
-            test.texts.insert(rule, text.unwrap_or_default());
+            let said = (question.about, text.unwrap_or_default());
+            test.texts.insert(question.rule, said);
         }
     }
 
@@ -433,6 +435,12 @@ impl Test {
         facts.map(|f| f.uid.as_str())
     }
 
+    /// What an event had to say about a signal of this pod or child.
+    pub(crate) fn said(&self, rule: usize, name: &str, uid: &str) -> Option<&str> {
+        let (about, text) = self.texts.get(&rule)?;
+        (about.name == name && about.uid == uid).then_some(text)
+    }
+
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {
@@ -463,8 +471,12 @@ impl Test {
                 .or_insert(span);
         }
         self.spans.retain(|_, pods| !pods.is_empty());
+        // The next time that the pod suffers from it, its events say something else.
         let Test { spans, texts, .. } = self;
-        texts.retain(|rule, _| spans.contains_key(rule));
+        texts.retain(|rule, (about, _)| {
+            let pods = spans.get(rule);
+            pods.is_some_and(|pods| pods.contains_key(&about.name))
+        });
     }
 
     /// Every hit of every pod and child, for explain.

@@ -19,12 +19,19 @@ pub const FIRST_SEEN: &str = "firstSeen";
 /// So many pods are named in a message; of the rest the number is said.
 const MAX_NAMES: usize = 3;
 
+/// The pod, or the child (`stem/`), on which a signal counts first: what its message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    pub name: String,
+    pub uid: String,
+}
+
 /// What is to be looked up before a signal is reported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
     pub rule: usize,
-    /// The uid of the pod or child that the events are about.
-    pub uid: String,
+    /// The pod or child that the events are about.
+    pub about: Subject,
     /// The reasons that say more.
     pub reasons: Vec<String>,
 }
@@ -81,16 +88,21 @@ pub(crate) fn gather(
         let Some((first_pod, first)) = counting.first() else {
             continue;
         };
-        let text = test.texts.get(rule);
-        if text.is_none()
-            && !signal.events.is_empty()
+        let mut text = None;
+        if !signal.events.is_empty()
             && let Some(uid) = test.uid_of(first_pod)
         {
-            signals.questions.push(Question {
-                rule: *rule,
-                uid: uid.to_string(),
-                reasons: signal.events.clone(),
-            });
+            text = test.said(*rule, first_pod, uid);
+            if text.is_none() {
+                signals.questions.push(Question {
+                    rule: *rule,
+                    about: Subject {
+                        name: first_pod.to_string(),
+                        uid: uid.to_string(),
+                    },
+                    reasons: signal.events.clone(),
+                });
+            }
         }
         let message = message(signal, &first.message, text, test);
         let names: Vec<&str> = counting
@@ -168,7 +180,7 @@ impl Signals {
 }
 
 /// The message of a signal with what an event says, and with the fields of the test that name what it is about.
-fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) -> String {
+fn message(signal: &Signal, message: &str, event: Option<&str>, test: &Test) -> String {
     let mut message = message.to_string();
     if let Some(event) = event.filter(|e| !e.is_empty()) {
         message = format!("{message}: {}", escape(event));
