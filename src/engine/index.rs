@@ -463,12 +463,11 @@ impl Test {
                 reason: hit.reason.clone(),
                 message: hit.message.clone(),
             };
-            // Two containers of a pod may suffer from the same; one names the pod.
-            self.spans
-                .entry(hit.rule)
-                .or_default()
-                .entry(pod.to_string())
-                .or_insert(span);
+            // Two containers of a pod may suffer from the same; the one that counts first names the pod.
+            let pods = self.spans.entry(hit.rule).or_default();
+            if pods.get(pod).is_none_or(|known| span.from < known.from) {
+                pods.insert(pod.to_string(), span);
+            }
         }
         self.spans.retain(|_, pods| !pods.is_empty());
         // The next time that the pod suffers from it, its events say something else.
