@@ -74,12 +74,17 @@ pub(crate) fn gather(
     mut trace: Option<&mut Trace>,
 ) -> Signals {
     let mut signals = Signals::default();
+    let has_ended = bundle.rules.phase.is_terminal(text(stored, "/phase"));
     // Pods whose signal is one that the status dates: `until` of their other spans does not know of it.
     let mut taken = HashSet::new();
     for (rule, pods) in &test.spans {
         let Some(signal) = bundle.rules.signals.get(*rule) else {
             continue;
         };
+        // The status of a test that has ended dates nothing any more.
+        if has_ended && signal.dated_when_seen {
+            continue;
+        }
         let dated = signals.date(signal, stored, now);
         let counting = signals.counting(pods, dated, &taken, now);
         if signal.dated_when_seen {
