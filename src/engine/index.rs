@@ -178,9 +178,12 @@ impl Index {
     pub fn apply_child(&mut self, object: &Value, now: Timestamp) -> Option<Key> {
         let (key, stem) = self.child_of(object)?;
         let test = self.tests.get_mut(&key)?;
-        let known = test.children.get(&stem).map_or(0, version);
-        if version(object) > 0 && version(object) < known {
-            return None;
+        if let Some(known) = test.children.get(&stem) {
+            // One that is gone was deleted after it was what is known of it.
+            let first_new = version(known) + u64::from(is_gone(known));
+            if version(object) > 0 && version(object) < first_new {
+                return None;
+            }
         }
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
@@ -238,14 +241,16 @@ impl Index {
 
     /// Takes a pod; `None` when it belongs to no known test.
     pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
+        self.waiting.remove(&Key::of(&pod));
         let Some(owner) = controller_uid(&pod).map(str::to_string) else {
             return self.disown_pod(&pod);
         };
         let Some((key, stem)) = self.owners.get(&owner) else {
+            let concerned = self.disown_pod(&pod);
             if self.waiting.len() < MAX_WAITING_PODS {
                 self.waiting.insert(Key::of(&pod), (owner, pod));
             }
-            return None;
+            return concerned;
         };
         let test = self.tests.get_mut(key)?;
         let facts = match_pod(&self.bundle, stem, &pod, now);
@@ -265,7 +270,7 @@ impl Index {
         Some(key)
     }
 
-    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`); it is no longer the test's.
+    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`) or find another; it is no longer the test's.
     fn disown_pod(&mut self, pod: &Value) -> Option<Key> {
         let of = Key::of(pod);
         let mut tests = self.tests.iter();
