@@ -13,7 +13,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::play::{BUNDLES, Cluster, JOBS, Look, PODS, Replica, STATES, Step};
+use crate::play::{BUNDLES, Cluster, JOBS, PODS, STATES, Step};
+use crate::replica::{Look, Replica};
 
 /// One of the list `name` of tests/states.yaml.
 fn state(name: &'static str) -> impl Strategy<Value = Value> {
