@@ -36,6 +36,15 @@ impl Scene {
         self.cluster.phase()
     }
 
+    fn healthy_after(&mut self, seconds: i64) -> bool {
+        assert_eq!(self.after(seconds), "Running");
+        let mut all = self.cluster.test["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter();
+        all.any(|c| c["type"] == "PodsHealthy" && c["status"] == "True")
+    }
+
     fn happens(&mut self, step: Step) -> &mut Scene {
         self.cluster.happen(&step);
         self
@@ -86,4 +95,28 @@ fn a_job_that_was_held_back_has_all_its_time_to_make_pods() {
     assert_eq!(scene.after(1), "Running");
     assert_eq!(scene.after(500), "Running");
     assert_eq!(scene.after(120), "Failed");
+}
+
+/// What is late because another thing was late is not late itself.
+#[test]
+fn a_pod_that_waited_for_a_node_has_all_its_time_for_its_volumes() {
+    let pending =
+        |conditions: Value| json!({"status": {"phase": "Pending", "conditions": conditions}});
+    let mut scene = Scene::new();
+    scene.happens(Step::PodGone(1));
+    scene.happens(Step::Pod(1, pending(json!([
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": "@0"},
+    ]))));
+    assert!(scene.healthy_after(100));
+    assert!(!scene.healthy_after(200));
+    scene.happens(Step::Pod(
+        1,
+        pending(json!([
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "@0"},
+            {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": "@0"},
+        ])),
+    ));
+    assert!(scene.healthy_after(1));
+    assert!(scene.healthy_after(118));
+    assert!(!scene.healthy_after(2));
 }
