@@ -87,7 +87,7 @@ pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice:
 /// they are listed once, when the signal counts.
 pub async fn latest(client: &Client, test: &Value, question: &Question) -> Option<String> {
     let api: Api<Event> = Api::namespaced(client.clone(), text(test, "/metadata/namespace"));
-    let about = ListParams::default().fields(&format!("involvedObject.uid={}", question.uid));
+    let about = ListParams::default().fields(&format!("involvedObject.uid={}", question.about.uid));
     let events = match api.list(&about).await {
         Ok(events) => events,
         Err(e) => {

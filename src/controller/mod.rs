@@ -289,8 +289,8 @@ impl Controller {
                 self.queue.add(key, Instant::now());
             }
         }
-        for (rule, answer) in outcome.answers {
-            self.index.set_text(key, rule, answer);
+        for (question, answer) in outcome.answers {
+            self.index.set_text(key, question, answer);
             self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {

@@ -93,8 +93,8 @@ pub struct Outcome {
     pub applied: Vec<Value>,
     /// The test as the API server answered the status write.
     pub status: Option<Value>,
-    /// What events say about signals, by rule.
-    pub answers: Vec<(usize, Option<String>)>,
+    /// What events say about signals.
+    pub answers: Vec<(Question, Option<String>)>,
     /// Why to try again.
     pub retry: Option<String>,
     pub took: Duration,
@@ -213,7 +213,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     };
     for question in &plan.questions {
         let answer = events::latest(&context.client, &plan.test, question).await;
-        outcome.answers.push((question.rule, answer));
+        outcome.answers.push((question.clone(), answer));
     }
     for notice in &plan.events {
         events::send(&context.client, &plan.test, notice).await;

@@ -7,6 +7,7 @@ use super::drift::changed_fields;
 use super::matcher::{Hit, PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, text};
 use super::run::Run;
+use super::signals::{Question, Subject};
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -81,8 +82,8 @@ pub struct Test {
     child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
     pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
-    /// What a Kubernetes event had to say about a signal, by its rule; empty when there was none.
-    pub(crate) texts: BTreeMap<usize, String>,
+    /// What a Kubernetes event had to say about a signal, by its rule, and about whom; empty when there was none.
+    texts: BTreeMap<usize, (Subject, String)>,
     /// What the operator knows of its own doing: the root `run` of rules.
     pub run: Run,
 }
@@ -177,9 +178,12 @@ impl Index {
     pub fn apply_child(&mut self, object: &Value, now: Timestamp) -> Option<Key> {
         let (key, stem) = self.child_of(object)?;
         let test = self.tests.get_mut(&key)?;
-        let known = test.children.get(&stem).map_or(0, version);
-        if version(object) > 0 && version(object) < known {
-            return None;
+        if let Some(known) = test.children.get(&stem) {
+            // One that is gone was deleted after it was what is known of it.
+            let first_new = version(known) + u64::from(is_gone(known));
+            if version(object) > 0 && version(object) < first_new {
+                return None;
+            }
         }
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
@@ -238,14 +242,16 @@ impl Index {
 
     /// Takes a pod; `None` when it belongs to no known test.
     pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
+        self.waiting.remove(&Key::of(&pod));
         let Some(owner) = controller_uid(&pod).map(str::to_string) else {
             return self.disown_pod(&pod);
         };
         let Some((key, stem)) = self.owners.get(&owner) else {
+            let concerned = self.disown_pod(&pod);
             if self.waiting.len() < MAX_WAITING_PODS {
                 self.waiting.insert(Key::of(&pod), (owner, pod));
             }
-            return None;
+            return concerned;
         };
         let test = self.tests.get_mut(key)?;
         let facts = match_pod(&self.bundle, stem, &pod, now);
@@ -265,7 +271,7 @@ impl Index {
         Some(key)
     }
 
-    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`); it is no longer the test's.
+    /// A pod may lose its owner (`kubectl delete job --cascade=orphan`) or find another; it is no longer the test's.
     fn disown_pod(&mut self, pod: &Value) -> Option<Key> {
         let of = Key::of(pod);
         let mut tests = self.tests.iter();
@@ -309,9 +315,10 @@ impl Index {
     }
 
     /// Notes what a Kubernetes event had to say about a signal; `None` when there was no event.
-    pub fn set_text(&mut self, key: &Key, rule: usize, text: Option<String>) {
+    pub fn set_text(&mut self, key: &Key, question: Question, text: Option<String>) {
         if let Some(test) = self.tests.get_mut(key) {
-            test.texts.insert(rule, text.unwrap_or_default());
+            let said = (question.about, text.unwrap_or_default());
+            test.texts.insert(question.rule, said);
         }
     }
 
@@ -454,6 +461,12 @@ impl Test {
         name.strip_suffix('/').or_else(pod).unwrap_or_default()
     }
 
+    /// What an event had to say about a signal of this pod or child.
+    pub(crate) fn said(&self, rule: usize, name: &str, uid: &str) -> Option<&str> {
+        let (about, text) = self.texts.get(&rule)?;
+        (about.name == name && about.uid == uid).then_some(text)
+    }
+
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {
@@ -476,16 +489,19 @@ impl Test {
                 reason: hit.reason.clone(),
                 message: hit.message.clone(),
             };
-            // Two containers of a pod may suffer from the same; one names the pod.
-            self.spans
-                .entry(hit.rule)
-                .or_default()
-                .entry(pod.to_string())
-                .or_insert(span);
+            // Two containers of a pod may suffer from the same; the one that counts first names the pod.
+            let pods = self.spans.entry(hit.rule).or_default();
+            if pods.get(pod).is_none_or(|known| span.from < known.from) {
+                pods.insert(pod.to_string(), span);
+            }
         }
         self.spans.retain(|_, pods| !pods.is_empty());
+        // The next time that the pod suffers from it, its events say something else.
         let Test { spans, texts, .. } = self;
-        texts.retain(|rule, _| spans.contains_key(rule));
+        texts.retain(|rule, (about, _)| {
+            let pods = spans.get(rule);
+            pods.is_some_and(|pods| pods.contains_key(&about.name))
+        });
     }
 
     /// Every hit of every pod and child, for explain.

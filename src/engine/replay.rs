@@ -315,7 +315,7 @@ impl<'a> Player<'a> {
         let about = |event: &&KubernetesEvent| {
             let child = self.children.get(&event.about);
             let uid = child.map_or(event.about.as_str(), |c| text(c, "/metadata/uid"));
-            uid == question.uid && question.reasons.contains(&event.reason)
+            uid == question.about.uid && question.reasons.contains(&event.reason)
         };
         let latest = self.kubernetes_events.iter().rev().find(about);
         latest.map(|event| event.message.clone())
@@ -369,9 +369,9 @@ impl<'a> Player<'a> {
             };
             let verdict = evaluate(self.bundle, test, BEGINNING + at);
             if !verdict.questions.is_empty() {
-                for question in &verdict.questions {
-                    let answer = self.answer(question);
-                    self.index.set_text(&self.key, question.rule, answer);
+                for question in verdict.questions {
+                    let answer = self.answer(&question);
+                    self.index.set_text(&self.key, question, answer);
                 }
                 continue;
             }

@@ -20,12 +20,19 @@ pub const FIRST_SEEN: &str = "firstSeen";
 /// So many pods are named in a message; of the rest the number is said.
 const MAX_NAMES: usize = 3;
 
+/// The pod, or the child (`stem/`), on which a signal counts first: what its message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    pub name: String,
+    pub uid: String,
+}
+
 /// What is to be looked up before a signal is reported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
     pub rule: usize,
-    /// The uid of the pod or child that the events are about.
-    pub uid: String,
+    /// The pod or child that the events are about.
+    pub about: Subject,
     /// The reasons that say more.
     pub reasons: Vec<String>,
 }
@@ -65,12 +72,17 @@ pub(crate) fn gather(
     mut trace: Option<&mut Trace>,
 ) -> Signals {
     let mut signals = Signals::default();
+    let has_ended = bundle.rules.phase.is_terminal(text(stored, "/phase"));
     // Pods whose signal is one that the status dates: `until` of their other spans does not know of it.
     let mut taken = HashSet::new();
     for (rule, pods) in &test.spans {
         let Some(signal) = bundle.rules.signals.get(*rule) else {
             continue;
         };
+        // The status of a test that has ended dates nothing any more.
+        if has_ended && signal.dated_when_seen {
+            continue;
+        }
         let dated = signals.date(signal, stored, now);
         let counting = signals.counting(pods, dated, &taken, now);
         if signal.dated_when_seen {
@@ -85,16 +97,21 @@ pub(crate) fn gather(
         let Some((first_pod, first)) = counting.first() else {
             continue;
         };
-        let event = test.texts.get(rule);
-        if event.is_none()
-            && !signal.events.is_empty()
+        let mut event = None;
+        if !signal.events.is_empty()
             && let Some(uid) = test.uid_of(first_pod)
         {
-            signals.questions.push(Question {
-                rule: *rule,
-                uid: uid.to_string(),
-                reasons: signal.events.clone(),
-            });
+            event = test.said(*rule, first_pod, uid);
+            if event.is_none() {
+                signals.questions.push(Question {
+                    rule: *rule,
+                    about: Subject {
+                        name: first_pod.to_string(),
+                        uid: uid.to_string(),
+                    },
+                    reasons: signal.events.clone(),
+                });
+            }
         }
         let report = report(signal, &counting, event, test);
         if let Some(trace) = trace.as_deref_mut() {
@@ -118,12 +135,7 @@ pub(crate) fn gather(
 }
 
 /// What rules read of a signal.
-fn report(
-    signal: &Signal,
-    counting: &[(&str, &Span)],
-    event: Option<&String>,
-    test: &Test,
-) -> Value {
+fn report(signal: &Signal, counting: &[(&str, &Span)], event: Option<&str>, test: &Test) -> Value {
     let first = counting.first().map(|(_, span)| *span);
     let shown = counting.iter().take(MAX_NAMES);
     let names: Vec<&str> = shown.map(|(pod, _)| test.name_of(pod)).collect();
@@ -156,7 +168,7 @@ impl Signals {
         &mut self,
         signal: &Signal,
         counting: &[(&str, &Span)],
-        event: Option<&String>,
+        event: Option<&str>,
         test: &Test,
     ) {
         let mut by_child: BTreeMap<&str, Vec<(&str, &Span)>> = BTreeMap::new();
@@ -204,7 +216,7 @@ impl Signals {
 }
 
 /// The message of a signal with what an event says, and with the fields of the test that name what it is about.
-fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) -> String {
+fn message(signal: &Signal, message: &str, event: Option<&str>, test: &Test) -> String {
     let mut message = message.to_string();
     if let Some(event) = event.filter(|e| !e.is_empty()) {
         message = format!("{message}: {}", escape(event));
@@ -241,10 +253,12 @@ impl Wanted<'_> {
     /// The paths of all such fields that are not found yet.
     fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
         match value {
-            Value::String(text) if text == self.value && self.fields.is_match(path) => {
-                if !found.iter().any(|f| f == path) {
-                    found.push(path.to_string());
-                }
+            Value::String(text)
+                if text == self.value
+                    && self.fields.is_match(path)
+                    && !found.iter().any(|f| f == path) =>
+            {
+                found.push(path.to_string());
             }
             Value::Array(entries) => {
                 for (n, entry) in entries.iter().enumerate() {

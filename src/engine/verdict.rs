@@ -12,7 +12,7 @@ use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, Guard, Source};
 use super::signals::{FIRST_SEEN, Question, Signals, gather};
 use crate::bundle::Bundle;
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -419,6 +419,13 @@ impl<'a> Evaluation<'a> {
     }
 }
 
+/// A verdict is of a whole second: what begins within one counts from the next on.
 pub(crate) fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
+    let b = match now_floor(b) {
+        floor if floor < b => floor
+            .saturating_add(SignedDuration::from_secs(1))
+            .unwrap_or(b),
+        whole => whole,
+    };
     Some(a.map_or(b, |a| a.min(b)))
 }

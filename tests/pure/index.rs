@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lotest::bundle::{Bundle, embedded};
-use lotest::engine::index::{Index, Key};
+use lotest::engine::index::{Index, Key, Listed};
 use lotest::engine::run::Run;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,6 +80,42 @@ fn an_answer_that_comes_after_the_deletion_does_not_bring_a_child_back() {
         None
     );
     assert!(index.get(&key).unwrap().gone("child").is_some());
+}
+
+#[test]
+fn a_child_that_a_list_did_not_have_is_not_brought_back_by_an_older_answer() {
+    let (mut index, key) = index();
+    index.retain_children("Job", &Listed::default());
+    assert_eq!(
+        index.apply_child(&owned("Job", "child", "2", "t1"), NOW),
+        None
+    );
+    assert!(index.get(&key).unwrap().gone("child").is_some());
+    // Whoever gave it its label again has changed it.
+    index.apply_child(&owned("Job", "child", "3", "t1"), NOW);
+    assert!(index.get(&key).unwrap().gone("child").is_none());
+}
+
+#[test]
+fn a_pod_that_somebody_else_adopted_is_no_longer_the_test_s() {
+    let (mut index, key) = index();
+    let adopted = owned("Pod", "pod", "4", "uid-of-another");
+    assert_eq!(index.apply_pod(adopted, NOW).as_ref(), Some(&key));
+    assert_eq!(index.get(&key).unwrap().pods()["total"], 0);
+}
+
+#[test]
+fn a_pod_that_lost_its_owner_while_it_waited_is_nobody_s() {
+    let (mut index, key) = index();
+    index.apply_pod(owned("Pod", "early", "4", "uid-of-late"), NOW);
+    let mut orphan = owned("Pod", "early", "5", "uid-of-late");
+    orphan["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("ownerReferences");
+    index.apply_pod(orphan, NOW);
+    index.apply_child(&owned("Job", "late", "6", "t1"), NOW);
+    assert_eq!(index.get(&key).unwrap().pods()["total"], 1);
 }
 
 #[test]
