@@ -6,11 +6,11 @@ use crate::support::{InProcess, Room, condition, uid};
 use crate::timelines::Said;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use lotest::bundle::Bundle;
 use lotest::engine::render::render;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Why a timeline was not played to its end.
@@ -26,7 +26,8 @@ fn never(why: impl Into<String>) -> Cannot {
     Cannot::Drive(why.into())
 }
 
-const PATIENCE: Duration = Duration::from_secs(100);
+/// Anything may take so long; a grace is part of it.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// When timelines begin.
 const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -110,9 +111,8 @@ impl<F: Fn() -> Bundle> Player<F> {
             self.quota = false;
         }
         if step.get("test").is_some() {
-            self.room
-                .patch("LocustTest", &self.test, step["test"].clone())
-                .await;
+            self.patch("LocustTest", &self.test, step["test"].clone())
+                .await?;
         }
         for (stem, change) in object(&step["children"]) {
             self.change_child(stem, change).await?;
@@ -154,7 +154,7 @@ impl<F: Fn() -> Bundle> Player<F> {
     async fn change_child(&mut self, stem: &str, change: &Value) -> Result<(), Cannot> {
         let (kind, name) = self.children[stem].clone();
         if change.is_null() {
-            self.room.delete(&kind, &name).await;
+            self.delete(&kind, &name).await;
             self.jobs.remove(stem);
             // Its pods go with it.
             self.pods.retain(|_, pod| pod.stem != stem);
@@ -165,7 +165,7 @@ impl<F: Fn() -> Bundle> Player<F> {
             merge(self.jobs.entry(stem.to_string()).or_default(), &status);
         }
         if change != json!({}) {
-            self.room.patch(&kind, &name, change).await;
+            self.patch(&kind, &name, change).await?;
         }
         Ok(())
     }
@@ -182,9 +182,7 @@ impl<F: Fn() -> Bundle> Player<F> {
         };
         let real = played.real.clone();
         if change.is_null() || change.pointer("/metadata/deletionTimestamp").is_some() {
-            if self.room.get("Pod", &real).await.is_some() {
-                self.room.delete("Pod", &real).await;
-            }
+            self.delete("Pod", &real).await;
             if change.is_null() {
                 self.pods.remove(pod);
                 return Ok(());
@@ -234,6 +232,25 @@ impl<F: Fn() -> Bundle> Player<F> {
         self.set(&pod.real, status).await
     }
 
+    /// Deletes what may be gone already, as when its time to live is over.
+    async fn delete(&self, kind: &str, name: &str) {
+        let _ = self
+            .room
+            .api(kind)
+            .delete(name, &DeleteParams::background())
+            .await;
+    }
+
+    async fn patch(&self, kind: &str, name: &str, change: Value) -> Result<(), Cannot> {
+        let api = self.room.api(kind);
+        let patched = api
+            .patch(name, &PatchParams::default(), &Patch::Merge(&change))
+            .await;
+        patched
+            .map(drop)
+            .map_err(|e| never(format!("the API server says: {e}")))
+    }
+
     async fn set(&self, real: &str, status: Value) -> Result<(), Cannot> {
         match self.room.set_status(real, status).await {
             Ok(_) => Ok(()),
@@ -280,14 +297,12 @@ impl<F: Fn() -> Bundle> Player<F> {
         }
 
         if ends.suspended != (real["spec"]["suspend"] == true) {
-            self.room
-                .patch(&kind, &job, json!({"spec": {"suspend": ends.suspended}}))
-                .await;
+            self.patch(&kind, &job, json!({"spec": {"suspend": ends.suspended}}))
+                .await?;
         }
         if ends.deadline {
-            self.room
-                .patch(&kind, &job, json!({"spec": {"activeDeadlineSeconds": 1}}))
-                .await;
+            self.patch(&kind, &job, json!({"spec": {"activeDeadlineSeconds": 1}}))
+                .await?;
         } else if ends.failed
             && !mine
                 .iter()
@@ -375,6 +390,11 @@ impl<F: Fn() -> Bundle> Player<F> {
     ) -> Result<(), Cannot> {
         let mut last = Value::Null;
         let there = poll(async || {
+            // Its Jobs are stopped as soon as it has failed.
+            let test = self.room.get("LocustTest", &self.test).await?;
+            if test["status"]["phase"] == "Failed" {
+                return Some(());
+            }
             last = self.room.get(kind, job).await?["status"].take();
             let is = Ends::of(&last);
             let number = |status: &Value, key: &str| status[key].as_u64().unwrap_or(0);
@@ -533,14 +553,29 @@ impl Ends {
 fn is_possible(timeline: &Value) -> Result<(), Cannot> {
     let mut jobs: BTreeMap<String, Value> = BTreeMap::new();
     let mut pods: BTreeMap<String, (String, Value)> = BTreeMap::new();
+    let mut deleted = BTreeSet::new();
     for step in timeline["steps"].as_array().unwrap() {
         if step["test"].get("status").is_some() || step["test"].get("metadata").is_some() {
             return Err(never("it writes the metadata or the status of the test"));
         }
         for (stem, change) in object(&step["children"]) {
+            if change.is_null() {
+                deleted.insert(stem.clone());
+            }
             merge(jobs.entry(stem.clone()).or_default(), &change["status"]);
         }
         for (pod, change) in object(&step["pods"]) {
+            if change.is_null() {
+                if let Some((stem, status)) = pods.remove(pod)
+                    && !deleted.contains(&stem)
+                    && !is_over(&json!({"status": status}))
+                {
+                    return Err(never(format!(
+                        "{pod} is deleted, which its Job counts as a failure"
+                    )));
+                }
+                continue;
+            }
             if change.get("spec").is_some() {
                 return Err(never("its pods have another spec than those of the Jobs"));
             }
@@ -549,6 +584,13 @@ fn is_possible(timeline: &Value) -> Result<(), Cannot> {
                 entry.0 = of.to_string();
             }
             merge(&mut entry.1, &change["status"]);
+        }
+        let workers = pods
+            .values()
+            .filter(|(stem, status)| stem == "worker-job" && !is_over(&json!({"status": status})));
+        let wanted = timeline["test"]["spec"]["worker"]["replicas"].as_u64();
+        if workers.count() as u64 > wanted.unwrap_or(1) {
+            return Err(never("it has more workers than its Job makes"));
         }
     }
     for (pod, (stem, status)) in &pods {
@@ -585,11 +627,12 @@ fn is_possible(timeline: &Value) -> Result<(), Cannot> {
 }
 
 fn makes_pods(step: &Value) -> bool {
-    let active = |c: &Value| c["status"]["active"].as_u64().is_some_and(|n| n > 0);
-    let active = object(&step["children"])
-        .into_iter()
-        .any(|(_, c)| active(c));
-    active || !object(&step["pods"]).is_empty()
+    let number = |c: &Value, key: &str| c["status"][key].as_u64().unwrap_or(0);
+    let jobs = object(&step["children"]);
+    let some = jobs.into_iter().any(|(_, c)| {
+        number(c, "active") + number(c, "succeeded") > 0 || Ends::of(&c["status"]).over()
+    });
+    some || !object(&step["pods"]).is_empty()
 }
 
 fn is_over(pod: &Value) -> bool {
