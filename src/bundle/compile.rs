@@ -6,8 +6,8 @@ use super::problem::{Place, Problem, nearest};
 use super::rules::{self as written, Placed};
 use super::yaml;
 use crate::engine::rule::{
-    Act, Action, Case, Condition, Each, Event, Field, Guard, Notice, Occasion, Origin, PhaseRules,
-    Rules, Signal, Source, Target, Transition,
+    Act, Action, Case, Condition, Each, Event, Field, Guard, Names, Notice, Occasion, Origin,
+    PhaseRules, Rules, Signal, Source, Target, Transition,
 };
 use clauses::Lasting;
 use jiff::SignedDuration;
@@ -163,12 +163,19 @@ impl Compiler<'_> {
         }
         let dated_when_seen = w.since.as_ref().is_some_and(|s| s.value == SEEN);
         let since = w.since.filter(|_| !dated_when_seen);
-        let names = w.names.map(|names| self.regex(&names));
+        let not_before = w.not_before.map(|path| self.path(&path, roots));
+        let names = w.names.into_iter().flatten().map(|n| {
+            let (message, fields) = (self.regex(&n.message), self.regex(&n.fields));
+            let (message, fields) = (message?, fields?);
+            Some(Names { message, fields })
+        });
+        let names: Option<Vec<Names>> = names.collect();
         Some(Signal {
             guard: self.guard(&w.id, Some(w.when), w.lasting, since, roots)?,
             dated_when_seen,
+            not_before: flip(not_before)?,
             events: w.events.unwrap_or_default(),
-            names: flip(names)?,
+            names: names?,
             roles: w
                 .on
                 .role

@@ -22,17 +22,29 @@ pub struct Signal {
     /// or missing. `seen` is for what Kubernetes does not date: it is dated when it is first seen
     /// on any pod, in `firstSeen` of the test's status.
     pub since: Option<Placed>,
+    /// Path to a time before which this could not begin: when it is later than `since`, `for` counts from it.
+    pub not_before: Option<Placed>,
     /// Reasons of Kubernetes events about the pod (or child). The text of the latest of them is added
     /// to the message; it is looked up once, when the signal counts.
     pub events: Option<Vec<String>>,
-    /// A regular expression over the message. The fields of the test that have the value of its group
-    /// are added to the message.
-    pub names: Option<Placed>,
+    /// The fields of the test that the message is about; they are added to it.
+    pub names: Option<Vec<Names>>,
     pub reason: Placed,
     pub severity: Severity,
     /// The highest priority on a pod wins; each is given once.
     pub priority: Spanned<u32>,
     pub message: Placed,
+}
+
+/// Which fields of the test a message is about.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Names {
+    /// A regular expression over the message: the fields whose value is its first group are meant. With a group
+    /// `beside`, only those where another field of the same map has the value of that.
+    pub message: Placed,
+    /// A regular expression over the paths of fields (`spec.env.secretRefs[0].name`); no others are meant.
+    pub fields: Placed,
 }
 
 #[derive(Debug, Deserialize)]

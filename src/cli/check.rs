@@ -11,7 +11,8 @@ use std::path::PathBuf;
 ///
 /// A golden case is a directory with an input and the output that somebody has reviewed for it: test.yaml (a
 /// LocustTest) with children.yaml (what it renders to), or timeline.yaml (what happens to a test) with verdicts.yaml
-/// (what the rules conclude). An environment.yaml sets environment variables of the operator for its case.
+/// (what the rules conclude). An environment.yaml sets environment variables of the operator for its case, a values.yaml
+/// values of the bundle.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lotest check                     the cases below ./golden

@@ -2,16 +2,18 @@
 //!
 //! - `test.yaml`, a LocustTest, with `children.yaml`, what it renders to; or
 //! - `timeline.yaml`, a [`Timeline`], with `verdicts.yaml`, what the rules conclude over time;
-//! - `environment.yaml`, optional: the operator's environment variables.
+//! - `environment.yaml`, optional: the operator's environment variables;
+//! - `values.yaml`, optional: what of the bundle's values is another in this case. Maps are merged, anything else is
+//!   replaced.
 
 use super::render::{self, BUNDLE_ANNOTATION};
 use super::replay::{Timeline, replay};
 use crate::api::FieldError;
 use crate::api::v2::LocustTest;
-use crate::bundle::problem::Problem;
+use crate::bundle::problem::{Problem, nearest};
 use crate::bundle::values::SETTINGS;
 use crate::bundle::{Bundle, Files, places, yaml};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ const CHILDREN: &str = "children.yaml";
 const TIMELINE: &str = "timeline.yaml";
 const VERDICTS: &str = "verdicts.yaml";
 const ENVIRONMENT: &str = "environment.yaml";
+const VALUES: &str = "values.yaml";
+const ALL: [&str; 6] = [TEST, CHILDREN, TIMELINE, VERDICTS, ENVIRONMENT, VALUES];
 
 /// One directory of cases.
 #[derive(Debug)]
@@ -41,13 +45,10 @@ pub struct Outcome {
 impl Case {
     /// Runs the case against the bundle of `layer`.
     pub fn run(&self, layer: &Files) -> Result<Outcome, Vec<Problem>> {
-        let strange = self
-            .files
-            .keys()
-            .find(|f| ![TEST, CHILDREN, TIMELINE, VERDICTS, ENVIRONMENT].contains(&f.as_str()));
+        let strange = self.files.keys().find(|f| !ALL.contains(&f.as_str()));
         if let Some(file) = strange {
             let help = format!(
-                "a case has {TEST} and {CHILDREN}, or {TIMELINE} and {VERDICTS}, and may have {ENVIRONMENT}"
+                "a case has {TEST} and {CHILDREN}, or {TIMELINE} and {VERDICTS}, and may have {ENVIRONMENT} and {VALUES}"
             );
             return Err(vec![
                 Problem::new(&self.path(file), "not a file of a golden case").help(help),
@@ -66,6 +67,39 @@ impl Case {
     }
 
     fn bundle(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
+        match self.files.get(VALUES) {
+            None => self.with_settings(layer),
+            Some(source) => {
+                let mut layer = layer.clone();
+                let values = self.values(&layer, source)?;
+                layer.insert(VALUES.into(), values.to_string());
+                self.with_settings(&layer)
+            }
+        }
+    }
+
+    /// The values of the layer with those of the case in their places.
+    fn values(&self, layer: &Files, source: &str) -> Result<Value, Vec<Problem>> {
+        let path = self.path(VALUES);
+        let own: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
+        let mut values = match layer.get(VALUES) {
+            Some(text) => yaml::from_str(VALUES, text).map_err(|p| vec![*p])?,
+            None => Value::Object(Map::new()),
+        };
+        let mut mistakes = Vec::new();
+        overlay(&mut values, own, "", &mut mistakes);
+        if mistakes.is_empty() {
+            return Ok(values);
+        }
+        let (errors, help): (Vec<FieldError>, Vec<Option<String>>) = mistakes.into_iter().unzip();
+        let mut problems = places::problems(&path, source, 0, &errors);
+        for (problem, help) in problems.iter_mut().zip(help) {
+            problem.help = help;
+        }
+        Err(problems)
+    }
+
+    fn with_settings(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
         let Some(source) = self.files.get(ENVIRONMENT) else {
             return Bundle::load(layer, &BTreeMap::new());
         };
@@ -129,6 +163,41 @@ impl Case {
 
     fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.name)
+    }
+}
+
+/// Puts `own` into `values`, which has a place for everything that there is; mistakes come with what may help.
+fn overlay(
+    values: &mut Value,
+    own: Value,
+    path: &str,
+    mistakes: &mut Vec<(FieldError, Option<String>)>,
+) {
+    let Value::Object(values) = values else {
+        *values = own;
+        return;
+    };
+    let Value::Object(own) = own else {
+        let at = if path.is_empty() { VALUES } else { path };
+        mistakes.push((FieldError::new(at, "expected a map"), None));
+        return;
+    };
+    for (key, own) in own {
+        let path = match path {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        if let Some(value) = values.get_mut(&key) {
+            overlay(value, own, &path, mistakes);
+            continue;
+        }
+        let known = values.keys().map(String::as_str);
+        let help = match nearest(&key, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("values here are {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        let error = FieldError::new(&path, "the bundle has no such value");
+        mistakes.push((error, Some(help)));
     }
 }
 

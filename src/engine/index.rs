@@ -433,6 +433,20 @@ impl Test {
         facts.map(|f| f.uid.as_str())
     }
 
+    /// The name of the pod, or of the child (`stem/`), that a span is about.
+    pub(crate) fn name_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let child = name.strip_suffix('/').and_then(|s| self.child_facts.get(s));
+        child.map_or(name, |facts| facts.name.as_str())
+    }
+
+    /// The stem of the child that made the pod, or that the span is about.
+    pub(crate) fn maker_of<'a>(&'a self, name: &'a str) -> &'a str {
+        match name.strip_suffix('/') {
+            Some(stem) => stem,
+            None => self.pods.get(name).map_or("", |facts| facts.role.as_str()),
+        }
+    }
+
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {

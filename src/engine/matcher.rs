@@ -126,6 +126,9 @@ impl PodFacts {
         let since = since
             .and_then(|path| time(path, scope))
             .unwrap_or(self.created);
+        let not_before = signal.not_before.as_ref();
+        let not_before = not_before.and_then(|path| time(path, scope));
+        let since = not_before.map_or(since, |earliest| since.max(earliest));
         let from = since.saturating_add(signal.guard.lasting).unwrap_or(since);
         self.hits.push(Hit {
             rule: n,

@@ -182,12 +182,11 @@ impl<'a> Player<'a> {
                 self.look(timer, Vec::new())?;
             }
             now = step.at;
-            let mut events = self.apply(step)?;
+            self.apply(step)?;
             if step.restart {
                 self.restart(now);
-                events.clear();
             }
-            self.look(now, events)?;
+            self.look(now, Vec::new())?;
         }
         Ok(())
     }
@@ -207,7 +206,7 @@ impl<'a> Player<'a> {
         notice::about_child(self.bundle, Occasion::Created, &object)
     }
 
-    fn apply(&mut self, step: &Step) -> Result<Vec<Notice>, String> {
+    fn apply(&mut self, step: &Step) -> Result<(), String> {
         if step.test.get("spec").is_some() {
             let generation = self.test["metadata"]["generation"].as_i64().unwrap_or(0);
             self.test["metadata"]["generation"] = (generation + 1).into();
@@ -216,15 +215,14 @@ impl<'a> Player<'a> {
             merge(&mut self.test, &step.test);
             self.store();
         }
-        let mut events = Vec::new();
         for (stem, patch) in &step.children {
-            events.extend(self.change_child(stem, patch, step.at)?);
+            self.change_child(stem, patch, step.at)?;
         }
         for (name, patch) in &step.pods {
             self.change_pod(name, patch, step.at)?;
         }
         self.kubernetes_events.extend(step.events.iter().cloned());
-        Ok(events)
+        Ok(())
     }
 
     fn change_child(
@@ -232,21 +230,21 @@ impl<'a> Player<'a> {
         stem: &str,
         patch: &Value,
         at: SignedDuration,
-    ) -> Result<Vec<Notice>, String> {
+    ) -> Result<(), String> {
         let known: Vec<&str> = self.children.keys().map(String::as_str).collect();
         let unknown = || format!("there is no child `{stem}`; there are {}", known.join(", "));
         let mut object = self.children.get(stem).cloned().ok_or_else(unknown)?;
         if patch.is_null() {
             self.children.remove(stem);
             self.index.delete_child(&object);
-            return Ok(notice::about_child(self.bundle, Occasion::Deleted, &object));
+            return Ok(());
         }
         self.version += 1;
         merge(&mut object, patch);
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.index.apply_child(&object, BEGINNING + at);
         self.children.insert(stem.to_string(), object);
-        Ok(Vec::new())
+        Ok(())
     }
 
     fn change_pod(&mut self, name: &str, patch: &Value, at: SignedDuration) -> Result<(), String> {
@@ -300,7 +298,9 @@ impl<'a> Player<'a> {
     /// What an operator knows that was started just now.
     fn restart(&mut self, at: SignedDuration) {
         self.index = Index::new(Arc::clone(self.bundle));
-        self.index.apply_test(self.test.clone());
+        if !self.test.is_null() {
+            self.index.apply_test(self.test.clone());
+        }
         for child in self.children.values() {
             self.index.apply_child(child, BEGINNING + at);
         }
@@ -345,6 +345,7 @@ impl<'a> Player<'a> {
             }
             (Act::Delete, None) => {
                 self.index.delete_test(&self.key);
+                self.test = Value::Null;
                 format!("delete {} {}", object.kind, object.name)
             }
         };
@@ -390,6 +391,9 @@ impl<'a> Player<'a> {
                 });
                 return Ok(());
             }
+            let gone = missing.iter().filter_map(|stem| test.gone(stem));
+            let said = gone.flat_map(|g| notice::about_child(self.bundle, Occasion::Deleted, g));
+            events.extend(said.map(|notice| line(&notice)));
             events.extend(verdict.events.iter().map(line));
             if verdict.changed {
                 self.test["status"] = Value::Object(verdict.status);
@@ -470,6 +474,10 @@ fn flat(status: &Value) -> Map<String, Value> {
 
 /// Times as what they are in a timeline: since its beginning.
 fn relative(value: &Value) -> Value {
+    if let Value::Object(entries) = value {
+        let entries = entries.iter();
+        return entries.map(|(k, v)| (k.clone(), relative(v))).collect();
+    }
     match value.as_str().and_then(|t| t.parse::<Timestamp>().ok()) {
         Some(time) => written(since_beginning(time)).into(),
         None => value.clone(),

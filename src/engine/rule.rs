@@ -50,15 +50,24 @@ pub struct Signal {
     pub roles: Option<Vec<String>>,
     pub each: Each,
     pub classes: Option<Vec<Class>>,
+    /// A time before which this could not begin.
+    pub not_before: Option<Path>,
     /// Dated in the test's status, not by the API server.
     pub dated_when_seen: bool,
     /// Reasons of the Kubernetes events that say more.
     pub events: Vec<String>,
-    pub names: Option<Regex>,
+    pub names: Vec<Names>,
     pub reason: Text,
     pub severity: Severity,
     pub priority: u32,
     pub message: Text,
+}
+
+/// Which fields of the test a message is about.
+#[derive(Debug)]
+pub struct Names {
+    pub message: Regex,
+    pub fields: Regex,
 }
 
 #[derive(Debug, Default)]

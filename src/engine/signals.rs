@@ -10,6 +10,7 @@ use super::text::escape;
 use super::verdict::earliest;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -51,10 +52,16 @@ impl Signals {
             .cloned()
     }
 
-    /// The highest of severity `info`: the root `evidence`.
-    pub fn evidence(&self) -> Option<Value> {
-        let info = |s: &&Value| text(s, "/severity") == "info";
-        self.active.iter().find(info).cloned()
+    /// The highest of severity `info` on pods of each child: the root `evidence`.
+    pub fn evidence(&self) -> Value {
+        let mut evidence = Map::new();
+        for signal in &self.active {
+            if let Some(child) = signal.get("child").and_then(Value::as_str) {
+                let of_child = evidence.entry(child);
+                of_child.or_insert_with(|| signal.clone());
+            }
+        }
+        Value::Object(evidence)
     }
 }
 
@@ -78,7 +85,7 @@ pub(crate) fn gather(
         if signal.dated_when_seen {
             taken.extend(counting.iter().map(|(pod, _)| *pod));
         }
-        let Some((first_pod, first)) = counting.first() else {
+        let Some((first_pod, _)) = counting.first() else {
             continue;
         };
         let text = test.texts.get(rule);
@@ -92,36 +99,67 @@ pub(crate) fn gather(
                 reasons: signal.events.clone(),
             });
         }
-        let message = message(signal, &first.message, text, test);
-        let names: Vec<&str> = counting
-            .iter()
-            .take(MAX_NAMES)
-            .map(|(pod, _)| pod.trim_end_matches('/'))
-            .collect();
-        let pods = listed(&names, counting.len());
-        if let Some(trace) = trace.as_deref_mut() {
-            trace.signal(signal, &pods, &first.reason, &message, dated.or(first.from));
-        }
-        if signal.severity == Severity::Warn {
-            let notice = Notice {
-                kind: EventType::Warning,
-                reason: first.reason.clone(),
-                message: format!("{message} [{pods}]"),
+        let groups = match signal.severity {
+            Severity::Info => by_child(test, counting),
+            _ => vec![(None, counting)],
+        };
+        for (child, pods) in groups {
+            let Some((_, first)) = pods.first() else {
+                continue;
             };
-            let id = signal.guard.origin.id.clone();
-            signals.warnings.push((id, notice));
+            let message = message(signal, &first.message, text, test);
+            let named: Vec<&str> = pods
+                .iter()
+                .take(MAX_NAMES)
+                .map(|(pod, _)| test.name_of(pod))
+                .collect();
+            let named = listed(&named, pods.len());
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.signal(
+                    signal,
+                    &named,
+                    &first.reason,
+                    &message,
+                    dated.or(first.from),
+                );
+            }
+            if signal.severity == Severity::Warn {
+                let notice = Notice {
+                    kind: EventType::Warning,
+                    reason: first.reason.clone(),
+                    message: format!("{message} [{named}]"),
+                };
+                let id = signal.guard.origin.id.clone();
+                signals.warnings.push((id, notice));
+            }
+            signals.active.push(json!({
+                "id": signal.guard.origin.id,
+                "reason": first.reason,
+                "severity": signal.severity,
+                "message": message,
+                "count": pods.len(),
+                "pods": named,
+                "child": child,
+                "since": first.since.to_string(),
+            }));
         }
-        signals.active.push(json!({
-            "id": signal.guard.origin.id,
-            "reason": first.reason,
-            "severity": signal.severity,
-            "message": message,
-            "count": counting.len(),
-            "pods": pods,
-            "since": first.since.to_string(),
-        }));
     }
     signals
+}
+
+/// What a pod ended with explains how its own Job ended, and no other.
+fn by_child<'a>(
+    test: &'a Test,
+    pods: Vec<(&'a str, &'a Span)>,
+) -> Vec<(Option<&'a str>, Vec<(&'a str, &'a Span)>)> {
+    let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for (pod, span) in pods {
+        groups
+            .entry(test.maker_of(pod))
+            .or_default()
+            .push((pod, span));
+    }
+    groups.into_iter().map(|(c, p)| (Some(c), p)).collect()
 }
 
 impl Signals {
@@ -173,38 +211,58 @@ fn message(signal: &Signal, message: &str, event: Option<&String>, test: &Test) 
     if let Some(event) = event.filter(|e| !e.is_empty()) {
         message = format!("{message}: {}", escape(event));
     }
-    let named = signal.names.as_ref().and_then(|n| n.captures(&message));
-    if let Some(named) = named.and_then(|n| n.get(1)) {
-        let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
-        let mut fields = Vec::new();
-        find(
-            "spec",
-            spec.unwrap_or(&Value::Null),
-            named.as_str(),
-            &mut fields,
-        );
-        if !fields.is_empty() {
-            message = format!("{message} ({})", fields.join(", "));
+    let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
+    let mut fields = Vec::new();
+    for names in &signal.names {
+        for found in names.message.captures_iter(&message) {
+            if let Some(value) = found.get(1) {
+                let wanted = Wanted {
+                    value: value.as_str(),
+                    beside: found.name("beside").map(|b| b.as_str()),
+                    fields: &names.fields,
+                };
+                wanted.find("spec", spec.unwrap_or(&Value::Null), &mut fields);
+            }
         }
+    }
+    if !fields.is_empty() {
+        message = format!("{message} ({})", fields.join(", "));
     }
     message
 }
 
-/// The paths of all strings that are `wanted`.
-fn find(path: &str, value: &Value, wanted: &str, found: &mut Vec<String>) {
-    match value {
-        Value::String(text) if text == wanted => found.push(path.to_string()),
-        Value::Array(entries) => {
-            for (n, entry) in entries.iter().enumerate() {
-                find(&format!("{path}[{n}]"), entry, wanted, found);
+/// Fields of a test to be named.
+struct Wanted<'a> {
+    value: &'a str,
+    /// Another field of the same map has this value.
+    beside: Option<&'a str>,
+    fields: &'a Regex,
+}
+
+impl Wanted<'_> {
+    /// The paths of all such fields that are not found yet.
+    fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text == self.value && self.fields.is_match(path) => {
+                if !found.iter().any(|f| f == path) {
+                    found.push(path.to_string());
+                }
             }
-        }
-        Value::Object(entries) => {
-            for (key, entry) in entries {
-                find(&format!("{path}.{key}"), entry, wanted, found);
+            Value::Array(entries) => {
+                for (n, entry) in entries.iter().enumerate() {
+                    self.find(&format!("{path}[{n}]"), entry, found);
+                }
             }
+            Value::Object(entries) => {
+                let is_beside = |b: &str| entries.values().any(|v| v.as_str() == Some(b));
+                let fits = self.beside.is_none_or(is_beside);
+                let inner = entries.iter().filter(|(_, v)| fits || !v.is_string());
+                for (key, entry) in inner {
+                    self.find(&format!("{path}.{key}"), entry, found);
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 

@@ -55,10 +55,18 @@ impl Text {
 
     pub fn render(&self, scope: &dyn Scope) -> String {
         let mut out = String::new();
+        // What is missing leaves nothing behind that was to set it off.
+        let mut missing = false;
         for part in &self.parts {
             match part {
-                Part::Literal(text) => out.push_str(text),
+                Part::Literal(text) => {
+                    let spaced = missing && (out.is_empty() || out.ends_with(' '));
+                    let rest = text.strip_prefix(' ').filter(|_| spaced);
+                    out.push_str(rest.unwrap_or(text));
+                    missing &= text.is_empty();
+                }
                 Part::Value(path) => {
+                    let length = out.len();
                     let mut said: Vec<&Value> = Vec::new();
                     let nodes = path.select(scope);
                     for value in nodes.iter().flat_map(|n| n.iter()) {
@@ -72,11 +80,12 @@ impl Text {
                         print(&mut out, value);
                         said.push(value);
                     }
+                    missing = out.len() == length;
                 }
             }
         }
-        // What is missing at the end leaves its space behind.
-        out.truncate(out.trim_end().len());
+        let set_off = |c: char| c.is_whitespace() || missing && c == ':';
+        out.truncate(out.trim_end_matches(set_off).len());
         shorten(out)
     }
 }

@@ -120,7 +120,7 @@ struct VerdictScope<'a> {
     pods: Value,
     signals: Value,
     worst: Option<Value>,
-    evidence: Option<Value>,
+    evidence: Value,
     run: Value,
     phase: Value,
 }
@@ -134,7 +134,7 @@ impl Scope for VerdictScope<'_> {
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
             "worst" => self.worst.as_ref(),
-            "evidence" => self.evidence.as_ref(),
+            "evidence" => Some(&self.evidence),
             "run" => Some(&self.run),
             "phase" => Some(&self.phase),
             _ => None,
@@ -163,7 +163,7 @@ impl<'a> Evaluation<'a> {
             pods: test.pods(),
             signals: Value::Null,
             worst: None,
-            evidence: None,
+            evidence: Value::Null,
             run: serde_json::to_value(run).unwrap_or_default(),
             phase: phase.into(),
         };
@@ -183,6 +183,12 @@ impl<'a> Evaluation<'a> {
         self.signals(trace.as_deref_mut());
         let mut events = Vec::new();
         let was_terminal = self.bundle.rules.phase.is_terminal(self.phase());
+        if was_terminal {
+            // No signal changes a test that has ended: nothing is looked up, and nothing waited for.
+            self.next = None;
+            self.found.questions.clear();
+            self.found.warnings.clear();
+        }
         // A test is in its first phase for as long as it takes to say so: whoever watches it sees every phase.
         let is_known = !text(self.stored, "/phase").is_empty();
         if is_known && !was_terminal {

@@ -95,3 +95,48 @@ fn check_never_passes_on_nothing() {
     );
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
 }
+
+#[test]
+fn a_case_has_values_of_its_own() {
+    let root = directory("values");
+    fs::write(root.join("test.yaml"), file(MINIMAL)).unwrap();
+    let golden = file("golden/render/minimal/children.yaml");
+    fs::write(root.join("children.yaml"), &golden).unwrap();
+    let values = root.join("values.yaml");
+    let root = root.to_str().unwrap();
+
+    fs::write(&values, "workerLosses: 3\nports: {worker: 8081}\n").unwrap();
+    let ran = run(&["check", root]);
+    let differing: Vec<&str> = ran
+        .out
+        .lines()
+        .skip(2)
+        .filter(|l| l.starts_with(['+', '-']))
+        .map(str::trim_end)
+        .collect();
+    assert_eq!(
+        differing,
+        [
+            "-  backoffLimit: 0",
+            "+  backoffLimit: 3",
+            "-        - containerPort: 8080",
+            "+        - containerPort: 8081",
+        ]
+    );
+
+    fs::write(&values, "grace:\n  rooms: 2m\nretention: never\nzzz: 1\n").unwrap();
+    let ran = run(&["check", "--update", root]);
+    for expected in [
+        format!(
+            "error: grace.rooms: the bundle has no such value\n  --> {}:2:3\n",
+            values.display()
+        ),
+        "  = help: did you mean `room`?\n".to_string(),
+        "error: retention: expected a map\n".to_string(),
+        "error: zzz: the bundle has no such value\n".to_string(),
+        "  = help: values here are affinityInjection, ".to_string(),
+    ] {
+        assert!(ran.out.contains(&expected), "{expected}\n{}", ran.out);
+    }
+    assert_eq!(ran.code, 1);
+}
