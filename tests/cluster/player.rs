@@ -177,7 +177,7 @@ impl<F: Fn() -> Bundle> Player<F> {
         at: jiff::SignedDuration,
         has_ended: bool,
     ) -> Result<(), Cannot> {
-        let Some(played) = self.pods.get_mut(pod) else {
+        let Some(played) = self.pods.get(pod) else {
             return Ok(()); // It went with its Job.
         };
         let real = played.real.clone();
@@ -190,7 +190,9 @@ impl<F: Fn() -> Bundle> Player<F> {
         }
         let mut status = change["status"].clone();
         translate(&mut status, at);
-        merge(&mut played.status, &status);
+        if let Some(played) = self.pods.get_mut(pod) {
+            merge(&mut played.status, &status);
+        }
         match self.write(pod).await {
             // The pods of a test that has failed are gone.
             Err(_) if has_ended => Ok(()),
@@ -686,7 +688,7 @@ async fn poll<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
         if let Some(answer) = ask().await {
             return Some(answer);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     None
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 const AT_LEAST: usize = 13;
 
 /// So many are played at a time.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 20;
 
 /// What `grace` of the values is here.
 const GRACE: &[(&str, &str)] = &[("pods: 2m", "pods: 15s"), ("room: 10m", "room: 40s")];
