@@ -28,6 +28,10 @@ async fn fails_once(behaviour: &str, run_for: &str, grace: &str) -> Value {
     let _operator = room.operator_of(bundle).await;
     let history = room.history("crowd");
     room.create(crowd(behaviour, run_for)).await;
+    room.until_phase("crowd", "Failed").await;
+    // Five hundred pods take their time to end.
+    let ending = |t: &Value| t["status"].get("active").unwrap_or(&json!(0)) == 0;
+    room.until("Job", "crowd-worker", ending).await;
     let stopped = |t: &Value| t["status"]["stoppedTime"].is_string();
     let failed = room.until("LocustTest", "crowd", stopped).await;
     assert_eq!(failed["status"]["phase"], "Failed");
@@ -81,8 +85,14 @@ async fn fails_once(behaviour: &str, run_for: &str, grace: &str) -> Value {
     failed
 }
 
+/// One after the other: a thousand pods at a time are more than the simulated nodes can do.
 #[tokio::test]
-async fn five_hundred_images_that_cannot_be_pulled_are_one_failure() {
+async fn five_hundred_workers_that_fail_at_once_are_one_failure() {
+    images_that_cannot_be_pulled().await;
+    workers_that_end_with_an_error().await;
+}
+
+async fn images_that_cannot_be_pulled() {
     let failed = fails_once("image-pull", "1s", "30s").await;
     let healthy = condition(&failed, "PodsHealthy");
     assert_eq!(healthy["reason"], "ImagePullError");
@@ -94,8 +104,7 @@ async fn five_hundred_images_that_cannot_be_pulled_are_one_failure() {
     assert_eq!(number(1), number(3) + 3, "{message}");
 }
 
-#[tokio::test]
-async fn five_hundred_workers_that_end_with_an_error_are_one_failure() {
+async fn workers_that_end_with_an_error() {
     let failed = fails_once("fail", "12s", "1h").await;
     assert_eq!(condition(&failed, "PodsHealthy")["status"], "True");
     let message = condition(&failed, "TestCompleted")["message"]
