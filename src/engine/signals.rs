@@ -235,8 +235,9 @@ impl Wanted<'_> {
     /// The paths of all such fields that are not found yet.
     fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
         match value {
-            Value::String(text) if text == self.value && self.fields.is_match(path) => {
-                if !found.iter().any(|f| f == path) {
+            Value::String(text) => {
+                let fits = text == self.value && self.fields.is_match(path);
+                if fits && !found.iter().any(|f| f == path) {
                     found.push(path.to_string());
                 }
             }
