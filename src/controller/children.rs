@@ -8,6 +8,8 @@ use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// The kinds of children that a bundle makes, each once.
 pub fn kinds(bundle: &Bundle) -> Vec<ApiResource> {
@@ -40,6 +42,47 @@ pub struct Found {
     pub ours: Vec<(String, Value)>,
     /// Those of somebody else, and what cannot be looked up, as refusals.
     pub refused: Vec<Value>,
+}
+
+/// The names under which children are being made now, and for which test (its uid). Two tests whose children have the
+/// same names may be started at the same time; the second would take over what the first has just made.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<HashMap<[String; 3], String>>);
+
+/// What one test has claimed, until it is dropped.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    claims: &'a Claims,
+    names: Vec<[String; 3]>,
+}
+
+impl Claims {
+    /// Claims the names of `children` for a test; the first child whose name another test has, otherwise.
+    pub fn claim<'c>(&self, test: &Value, children: &'c [Child]) -> Result<Claim<'_>, &'c Child> {
+        let uid = text(test, "/metadata/uid");
+        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |c: &Child| {
+            [text(&c.object, "/metadata/namespace"), c.kind(), c.name()].map(str::to_string)
+        };
+        let is_taken = |c: &&Child| claimed.get(&name(c)).is_some_and(|by| by != uid);
+        if let Some(taken) = children.iter().find(is_taken) {
+            return Err(taken);
+        }
+        let names: Vec<_> = children.iter().map(name).collect();
+        claimed.extend(names.iter().map(|name| (name.clone(), uid.to_string())));
+        let claims = self;
+        Ok(Claim { claims, names })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let claimed = self.claims.0.lock();
+        let mut claimed = claimed.unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            claimed.remove(name);
+        }
+    }
 }
 
 /// Looks up each child by name: server-side apply would take over an object

@@ -16,6 +16,7 @@ mod watch;
 use crate::bundle::Bundle;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
+use children::Claims;
 use jiff::Timestamp;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
@@ -93,7 +94,11 @@ pub async fn run(
         queue: Queue::default(),
         tasks: JoinSet::new(),
         running: HashMap::new(),
-        context: Arc::new(Context { client, bundle }),
+        context: Arc::new(Context {
+            client,
+            bundle,
+            claims: Claims::default(),
+        }),
         metrics,
         synced: false,
     };

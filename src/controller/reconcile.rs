@@ -2,7 +2,7 @@
 //! the reading and writing that the plan asks for.
 
 use super::apply::{self, Part};
-use super::children;
+use super::children::{self, Claims};
 use super::deeds;
 use super::events;
 use super::queue::Urgency;
@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What every task needs.
-#[derive(Clone)]
 pub struct Context {
     pub client: Client,
     pub bundle: Arc<Bundle>,
+    pub claims: Claims,
 }
 
 /// What is to be done for a test now.
@@ -314,6 +314,13 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
             return Ok(());
         }
     };
+    let _claim = match context.claims.claim(test, &children) {
+        Ok(claim) => claim,
+        Err(taken) => {
+            refuse(outcome, Run::default(), vec![taken_by_another(taken)]);
+            return Ok(());
+        }
+    };
     let found = children::look(&context.client, test, &children).await?;
     if !found.refused.is_empty() {
         refuse(outcome, Run::default(), found.refused);
@@ -372,6 +379,13 @@ async fn recreate(
         .filter(|c| missing.iter().any(|(stem, _)| *stem == c.stem))
         .cloned()
         .collect();
+    let _claim = match context.claims.claim(test, &wanted) {
+        Ok(claim) => claim,
+        Err(taken) => {
+            refuse(outcome, revision.run(), vec![taken_by_another(taken)]);
+            return Ok(());
+        }
+    };
     let found = children::look(&context.client, test, &wanted).await?;
     for (stem, gone) in missing {
         let is_there = found.ours.iter().any(|(ours, _)| ours == stem);
@@ -426,6 +440,13 @@ async fn make(
     }
     outcome.run = Some(run);
     Ok(())
+}
+
+fn taken_by_another(child: &Child) -> Value {
+    children::refusal(
+        child,
+        "it is being made for another test, whose objects have the same names",
+    )
 }
 
 /// Notes children that could not be made, to be tried again.
