@@ -82,6 +82,9 @@ impl Clause {
                 {
                     paths.push(path);
                 }
+                if let Operator::Within { of, .. } = operator {
+                    paths.push(of);
+                }
                 paths
             }
         }
