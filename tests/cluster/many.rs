@@ -1,7 +1,7 @@
 //! Five hundred workers that fail at once are one failure: said once, with three names and a number.
 
 use crate::idle::logged;
-use crate::support::{Room, bundle_with, condition, test};
+use crate::support::{Room, bundle_with, condition, test, until};
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -25,9 +25,14 @@ async fn fails_once(behaviour: &str, run_for: &str, grace: &str) -> Value {
         let values = files.get_mut("values.yaml").unwrap();
         *values = values.replace("pods: 2m", &format!("pods: {grace}"));
     });
-    let _operator = room.operator_of(bundle).await;
     let history = room.history("crowd");
     room.create(crowd(behaviour, run_for)).await;
+    // Every state from the first on.
+    until("the test without a status", async || {
+        (!history.states().is_empty()).then_some(())
+    })
+    .await;
+    let _operator = room.operator_of(bundle).await;
     room.until_phase("crowd", "Failed").await;
     // Five hundred pods take their time to end.
     let ending = |t: &Value| t["status"].get("active").unwrap_or(&json!(0)) == 0;
