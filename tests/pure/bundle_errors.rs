@@ -92,7 +92,7 @@ mistakes! {
     yaml_unknown_alias: (SIGNALS, "on: {each: pod}", "on: *pods");
     yaml_wrong_type: (SIGNALS, "priority: 990", "priority: high");
     yaml_map_instead_of_list: (STATUS, "", "field: phase\n");
-    yaml_in_values: ("values.yaml", "grace:\n  pods: 2m", "grace:\n  pods: 2m: 3m");
+    yaml_in_values: ("values.yaml", "  pods: 2m\n", "  pods: 2m: 3m\n");
     values_are_a_list: ("values.yaml", "", "- a\n");
 
     // Fields.
@@ -136,12 +136,12 @@ mistakes! {
     clause_without_path: (SIGNALS, DELETED, "when: {eq: a}");
     clause_of_two_kinds: (SIGNALS, DELETED, "when: {path: $.metadata.name, eq: a, any: []}");
     regular_expression: (SIGNALS, DELETED, "when: {path: $.metadata.name, matches: 'a(b'}");
-    duration: (SIGNALS, "for: $.values.grace.unschedulable", "for: 2 minuts");
-    duration_without_unit: (SIGNALS, "for: $.values.grace.unschedulable", "for: 120");
-    duration_negative: (SIGNALS, "for: $.values.grace.unschedulable", "for: -2m");
-    duration_of_a_missing_value: (SIGNALS, "for: $.values.grace.unschedulable", "for: $.values.grace.unscheduled");
-    duration_of_a_bad_value: ("values.yaml", "unschedulable: 2m", "unschedulable: soon");
-    duration_from_elsewhere: (SIGNALS, "for: $.values.grace.unschedulable", "for: $.metadata.grace");
+    duration: (SIGNALS, "for: $.values.grace.hopeless", "for: 2 minuts");
+    duration_without_unit: (SIGNALS, "for: $.values.grace.hopeless", "for: 120");
+    duration_negative: (SIGNALS, "for: $.values.grace.hopeless", "for: -2m");
+    duration_of_a_missing_value: (SIGNALS, "for: $.values.grace.hopeless", "for: $.values.grace.unscheduled");
+    duration_of_a_bad_value: ("values.yaml", "hopeless: 0s", "hopeless: soon");
+    duration_from_elsewhere: (SIGNALS, "for: $.values.grace.hopeless", "for: $.metadata.grace");
 
     // Templates.
     text_touches_an_interpolation: (SERVICE, "name: {{ master }}", "name: svc-{{ master }}");
@@ -183,7 +183,7 @@ mistakes! {
 mistakes! {
     five_mistakes_in_three_files:
         (SIGNALS, "priority: 980", "priority: 990"),
-        (SIGNALS, "for: $.values.grace.unschedulable", "for: soon"),
+        (SIGNALS, "for: $.values.grace.hopeless", "for: soon"),
         (PHASE, "$.worst.severity", "$.wurst.severity"),
         (SERVICE, "object_name", "objectname"),
         (SERVICE, "name: {{ master }}", "name: svc-{{ master }}");
@@ -194,7 +194,7 @@ mistakes! {
 fn every_mistake_has_its_place() {
     let files = edited(&[
         (SIGNALS, "priority: 980", "priority: 990"),
-        (SIGNALS, "for: $.values.grace.unschedulable", "for: soon"),
+        (SIGNALS, "for: $.values.grace.hopeless", "for: soon"),
         (PHASE, "$.worst.severity", "$.wurst.severity"),
         (SERVICE, "object_name", "objectname"),
         (SERVICE, "name: {{ master }}", "name: svc-{{ master }}"),
