@@ -220,7 +220,12 @@ impl Compiler<'_> {
             }
         };
         let act = match (w.patch, w.delete) {
-            (Some(patch), false) => Act::Patch(patch),
+            (Some(patch), false) if is_about_spec(&patch) => Act::Patch(patch),
+            (Some(_), false) => {
+                self.problem(&w.id, "a patch changes the `spec`, and not its `template`")
+                    .help = Some("write `patch: {spec: {suspend: true}}`, for example; what a child is made with stands in templates/".into());
+                return None;
+            }
             (None, true) => Act::Delete,
             _ => {
                 self.problem(&w.id, "an action takes either `patch` or `delete: true`");
@@ -361,6 +366,15 @@ impl Compiler<'_> {
             since: flip(since)?,
         })
     }
+}
+
+/// Rules know nothing else of a child than its spec without the template: they could not tell that more is done.
+fn is_about_spec(patch: &Value) -> bool {
+    let Some(keys) = patch.as_object() else {
+        return false;
+    };
+    let spec = keys.get("spec").and_then(Value::as_object);
+    keys.len() == 1 && spec.is_some_and(|spec| !spec.contains_key("template"))
 }
 
 /// Turns "written, but wrong" into `None` and "not written" into `Some(None)`.

@@ -23,6 +23,8 @@ pub struct Work {
     forgotten: bool,
     pub failures: u32,
     status_written: Option<Instant>,
+    /// When what actions ask for may be tried again.
+    pub deeds_after: Option<Instant>,
     /// Since when the status differs from the stored one.
     pub status_differs: Option<Instant>,
     /// The signals that were warned of and still count.

@@ -14,7 +14,7 @@ use crate::engine::action::{self, Deed};
 use crate::engine::drift::asked;
 use crate::engine::index::{Key, Test};
 use crate::engine::notice::{self, Notice};
-use crate::engine::render::{Child, at, render, text};
+use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, at, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
 use crate::engine::signals::Question;
@@ -57,6 +57,8 @@ enum Step {
     Nothing,
     /// Read or write what the test is started with, and make its children.
     Start,
+    /// Look for these children by name: nobody saw them go.
+    LookFor(Vec<String>),
     /// Make these children again; each with how it last was, if it is known that it was there.
     Recreate(Vec<(String, Option<Value>)>),
 }
@@ -72,6 +74,11 @@ impl Plan {
 
     pub fn only_status(&self) -> bool {
         self.step == Step::Nothing && self.deeds.is_empty() && self.status.is_some()
+    }
+
+    /// Leaves out what actions ask for, which failed a moment ago.
+    pub fn hold_deeds(&mut self) {
+        self.deeds.clear();
     }
 
     /// When time alone may change the plan.
@@ -97,6 +104,8 @@ pub struct Outcome {
     pub answers: Vec<(Question, Option<String>)>,
     /// Why to try again.
     pub retry: Option<String>,
+    /// Something that an action asks for could not be done.
+    pub deeds_failed: bool,
     pub took: Duration,
 }
 
@@ -127,11 +136,18 @@ pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timest
         }
         return plan;
     }
+    let vanished = test.to_look_for(bundle);
+    let ended = bundle
+        .rules
+        .phase
+        .is_terminal(text(&test.object, "/status/phase"));
+    if !waits && !ended && !vanished.is_empty() {
+        plan.step = Step::LookFor(vanished);
+        return plan;
+    }
     let missing = test.missing(bundle);
     let terminal = conclude(&mut plan, bundle, test, warned, now);
-    if waits {
-        plan.deeds.clear();
-    } else if !terminal && !missing.is_empty() && plan.questions.is_empty() {
+    if !waits && !terminal && !missing.is_empty() && plan.questions.is_empty() {
         let child = |stem: String| {
             let gone = test.gone(&stem).cloned();
             (stem, gone)
@@ -209,6 +225,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         status: None,
         answers: Vec::new(),
         retry: None,
+        deeds_failed: false,
         took: Duration::ZERO,
     };
     for question in &plan.questions {
@@ -237,6 +254,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let step = match &plan.step {
         Step::Nothing => Ok(()),
         Step::Start => start(context, &plan, &mut outcome).await,
+        Step::LookFor(stems) => look_for(context, &plan, stems, &mut outcome).await,
         Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
     if let Err(e) = step {
@@ -256,7 +274,10 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     for deed in &plan.deeds {
         match deeds::act(&context.client, &plan.test, deed).await {
             Ok(child) => outcome.applied.extend(child),
-            Err(e) => outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e))),
+            Err(e) => {
+                outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e)));
+                outcome.deeds_failed = true;
+            }
         }
     }
     outcome.took = began.elapsed();
@@ -326,6 +347,17 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         refuse(outcome, Run::default(), found.refused);
         return Ok(());
     }
+    let has_started = !phase.is_empty() && phase != context.bundle.rules.phase.initial;
+    if has_started && found.ours.len() < children.len() {
+        // It may have run to its end: to make what is missing could start its load a second time.
+        let message = "the test has started, but what it was started with is not known (it has no ControllerRevision), and not all of its objects are there; they are not made again. Delete the test and create it anew";
+        outcome.run = Some(Run {
+            errors: vec![message.to_string()],
+            retry: Some((Timestamp::MAX, asked(test))),
+            ..Run::default()
+        });
+        return Ok(());
+    }
     let proposed = Revision {
         spec: test.get("spec").cloned().unwrap_or_default(),
         bundle: context.bundle.digest().to_string(),
@@ -356,6 +388,35 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     }
     let wanted = proposed.children.iter();
     make(context, test, wanted, &found.ours, proposed.run(), outcome).await
+}
+
+/// Looks for children by name that no list showed, and adopts those that are there.
+async fn look_for(
+    context: &Context,
+    plan: &Plan,
+    stems: &[String],
+    outcome: &mut Outcome,
+) -> Result<(), kube::Error> {
+    let test = &plan.test;
+    let child = |stem: &String| {
+        let mut object = plan.run.started.get(stem)?.clone();
+        object["metadata"]["namespace"] = text(test, "/metadata/namespace").into();
+        object["metadata"]["labels"] = json!({MANAGED_BY.0: MANAGED_BY.1, CHILD_LABEL: stem});
+        let stem = stem.clone();
+        Some(Child { stem, object })
+    };
+    let mut wanted: Vec<Child> = stems.iter().filter_map(child).collect();
+    let found = children::look(&context.client, test, &wanted).await?;
+    let mut run = plan.run.clone();
+    if !found.refused.is_empty() {
+        refuse(outcome, run, found.refused);
+        return Ok(());
+    }
+    wanted.retain(|c| found.ours.iter().any(|(stem, _)| *stem == c.stem));
+    let is_there = |stem: &&String| wanted.iter().any(|c| c.stem == **stem);
+    run.looked_for
+        .extend(stems.iter().filter(|s| !is_there(s)).cloned());
+    make(context, test, wanted.iter(), &found.ours, run, outcome).await
 }
 
 async fn recreate(

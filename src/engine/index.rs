@@ -224,6 +224,9 @@ impl Index {
             .collect();
         for (key, stem) in &gone {
             self.forget_child(key, stem);
+            if let Some(test) = self.tests.get_mut(key) {
+                test.children[stem.as_str()][UNSEEN] = true.into();
+            }
         }
         gone.into_iter().map(|(key, _)| key).collect()
     }
@@ -303,6 +306,14 @@ impl Index {
         if let Some(test) = self.tests.get_mut(key) {
             test.pods.remove(pod);
             test.set_spans(pod, None);
+        }
+    }
+
+    /// Notes that a test has no other children than those that are known: they were looked for.
+    pub fn has_no_more(&mut self, key: &Key) {
+        if let Some(test) = self.tests.get_mut(key) {
+            let vanished = test.to_look_for(&self.bundle);
+            test.run.looked_for.extend(vanished);
         }
     }
 
@@ -431,13 +442,27 @@ impl Test {
             .collect()
     }
 
-    /// Those of them that nobody saw go: they were gone when the operator started.
-    pub fn unseen(&self) -> Vec<String> {
-        let started = self.run.children.iter();
-        started
-            .filter(|stem| self.children.get(stem.as_str()).is_none())
-            .cloned()
-            .collect()
+    /// Those of them that nobody saw go: while no operator was running, or between a watch and the next. They may
+    /// have done their work meanwhile.
+    fn vanished(&self, bundle: &Bundle) -> Vec<String> {
+        let unseen = |child: &Value| child.get(UNSEEN) == Some(&Value::Bool(true));
+        let mut missing = self.missing(bundle);
+        missing.retain(|stem| self.children.get(stem.as_str()).is_none_or(unseen));
+        missing
+    }
+
+    /// Vanished children that nobody has looked for by name yet.
+    pub fn to_look_for(&self, bundle: &Bundle) -> Vec<String> {
+        let mut vanished = self.vanished(bundle);
+        vanished.retain(|stem| !self.run.looked_for.contains(stem));
+        vanished
+    }
+
+    /// Vanished children that are really not there.
+    pub fn unseen(&self, bundle: &Bundle) -> Vec<String> {
+        let mut vanished = self.vanished(bundle);
+        vanished.retain(|stem| self.run.looked_for.contains(stem));
+        vanished
     }
 
     /// The uid of the pod, or of the child (`stem/`), that a span is about.
@@ -518,6 +543,9 @@ fn is_done(bundle: &Bundle, child: &Value) -> bool {
         done.holds(&super::matcher::of_object(child, &bundle.values)) == Ok(Some(true))
     })
 }
+
+/// Marks a child that is gone and that nobody saw go.
+const UNSEEN: &str = "unseen";
 
 /// Marks the last state of a child that is not there any more.
 const GONE: &str = "gone";

@@ -308,6 +308,7 @@ impl<'a> Player<'a> {
             self.index.apply_pod(pod.clone(), BEGINNING + at);
         }
         self.index.set_run(&self.key, self.started.run());
+        self.index.has_no_more(&self.key);
     }
 
     /// The text of the latest event that a rule asks for.

@@ -5,6 +5,7 @@ use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the operator did for a test and what came of it.
@@ -22,9 +23,13 @@ pub struct Run {
     /// Stems of children that should be there and are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Those of them that were gone before the operator looked.
+    /// Those of them that nobody saw go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<String>,
+    /// Stems of children that were looked for by name and not found: a list may be older than a child, or not
+    /// show one that has lost its labels.
+    #[serde(skip)]
+    pub looked_for: BTreeSet<String>,
     /// Children that could not be made: `child`, `kind`, `name`, `message`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Value>,

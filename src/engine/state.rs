@@ -28,6 +28,7 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
     for test in &tests {
         let run = run(test, &revisions);
         index.set_run(&Key::of(test), run);
+        index.has_no_more(&Key::of(test));
     }
     (index, keys)
 }

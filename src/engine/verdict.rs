@@ -77,7 +77,7 @@ fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Tra
     });
     let mut run = test.run.clone();
     run.missing = test.missing(bundle);
-    run.unseen = test.unseen();
+    run.unseen = test.unseen(bundle);
     // A rule that fails on one pod mostly fails on all of them.
     let errors: BTreeSet<&String> = test.errors().collect();
     run.errors.extend(errors.into_iter().take(3).cloned());

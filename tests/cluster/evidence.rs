@@ -193,7 +193,8 @@ async fn a_job_that_may_make_no_pods_is_said_and_goes_on_when_the_quota_is_raise
     let going_on = room.until("LocustTest", "load", healthy).await;
     assert_ne!(going_on["status"]["phase"], "Failed");
     room.until_phase("load", "Succeeded").await;
-    assert_eq!(lists_of_events(&room).await, 1);
+    // One for each Job, should one of them get its pods before the other.
+    assert!((1..=2).contains(&lists_of_events(&room).await));
 }
 
 #[tokio::test]

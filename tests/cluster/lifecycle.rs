@@ -204,7 +204,7 @@ async fn a_test_whose_master_fails_has_failed() {
         room.events("load").await[3..],
         [
             "Normal TestStarted: Test started",
-            "Warning TestFailed: Test failed: the master ended with an error: load-master ended with exit code 1 (Error); its log says more",
+            "Warning TestFailed: Test failed: the master failed: load-master ended with exit code 1 (Error); its log says more",
         ]
     );
 }

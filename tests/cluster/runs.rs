@@ -172,6 +172,31 @@ async fn what_ended_while_nobody_looked_is_unknown_and_runs_no_second_time() {
     assert_eq!(unknown.count(), 1, "{events:#?}");
 }
 
+/// What a test was started with is not known, and one of its Jobs may have run to its end: nothing is made.
+#[tokio::test]
+async fn a_started_test_without_its_revision_gets_nothing_made_again() {
+    let room = Room::new("unknown").await;
+    let mut operator = room.operator();
+    room.create(endless("load")).await;
+    room.until_phase("load", "Running").await;
+    operator.kill();
+    for revision in room.list("ControllerRevision").await {
+        room.delete("ControllerRevision", name(&revision)).await;
+    }
+    room.delete("Job", "load-worker").await;
+    room.until_gone("Job", "load-worker").await;
+    let _next = room.operator();
+    let told = room
+        .until("LocustTest", "load", |t| {
+            condition(t, "Ready")["status"] == "False"
+        })
+        .await;
+    let message = condition(&told, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("no ControllerRevision"), "{message}");
+    another(&room, "other").await;
+    assert_eq!(room.get("Job", "load-worker").await, None);
+}
+
 #[tokio::test]
 async fn an_old_finalizer_holds_no_deleted_test() {
     let room = Room::new("finalizer").await;

@@ -118,6 +118,46 @@ fn a_pod_that_lost_its_owner_while_it_waited_is_nobody_s() {
     assert_eq!(index.get(&key).unwrap().pods()["total"], 1);
 }
 
+/// A Job that removes itself when it has finished may have done so between two watches: it is looked for by name, and
+/// then taken for one that may have run, not for one that somebody deleted.
+#[test]
+fn a_child_that_nobody_saw_go_is_looked_for() {
+    let (bundle, _) = Bundle::load(&embedded(), &BTreeMap::new()).unwrap();
+    let gone = |watched: bool| {
+        let (mut index, key) = index();
+        let run = Run {
+            children: vec!["child".into()],
+            spec: Some(Arc::default()),
+            ..Run::default()
+        };
+        index.set_run(&key, run);
+        if watched {
+            index.delete_child(&owned("Job", "child", "4", "t1"));
+        } else {
+            index.retain_children("Job", &Listed::default());
+        }
+        (index, key)
+    };
+    let (index, key) = gone(true);
+    let test = index.get(&key).unwrap();
+    assert_eq!(test.missing(&bundle), ["child"]);
+    assert_eq!(test.to_look_for(&bundle), [""; 0]);
+    assert_eq!(test.unseen(&bundle), [""; 0]);
+
+    let (mut index, key) = gone(false);
+    let test = index.get(&key).unwrap();
+    assert_eq!(test.to_look_for(&bundle), ["child"]);
+    assert_eq!(test.unseen(&bundle), [""; 0], "it may be there");
+    index.has_no_more(&key);
+    let test = index.get(&key).unwrap();
+    assert_eq!(test.to_look_for(&bundle), [""; 0]);
+    assert_eq!(test.unseen(&bundle), ["child"]);
+
+    index.apply_child(&owned("Job", "child", "5", "t1"), NOW);
+    let test = index.get(&key).unwrap();
+    assert_eq!(test.missing(&bundle), [""; 0]);
+}
+
 #[test]
 fn who_was_refused_a_name_is_told_when_it_is_free() {
     let (mut index, key) = index();
