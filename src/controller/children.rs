@@ -8,7 +8,7 @@ use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 /// The kinds of children that a bundle makes, each once.
@@ -82,6 +82,17 @@ impl Drop for Claim<'_> {
         for name in &self.names {
             claimed.remove(name);
         }
+    }
+}
+
+impl Found {
+    /// The stems of those among `children` that were looked for and that the test does not have.
+    pub fn absent(&self, children: &[Child]) -> BTreeSet<String> {
+        let stems = children.iter().map(|c| &c.stem);
+        stems
+            .filter(|stem| !self.ours.iter().any(|(ours, _)| ours == *stem))
+            .cloned()
+            .collect()
     }
 }
 

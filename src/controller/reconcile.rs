@@ -386,8 +386,10 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         outcome.run = Some(started.run());
         return Ok(());
     }
+    let mut run = proposed.run();
+    run.looked_for = found.absent(&proposed.children);
     let wanted = proposed.children.iter();
-    make(context, test, wanted, &found.ours, proposed.run(), outcome).await
+    make(context, test, wanted, &found.ours, run, outcome).await
 }
 
 /// Looks for children by name that no list showed, and adopts those that are there.
@@ -455,7 +457,8 @@ async fn recreate(
             tell(context, test, Occasion::Deleted, gone).await;
         }
     }
-    let run = revision.run();
+    let mut run = revision.run();
+    run.looked_for = found.absent(&wanted);
     if !found.refused.is_empty() {
         refuse(outcome, run, found.refused);
         return Ok(());

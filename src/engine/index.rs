@@ -190,6 +190,7 @@ impl Index {
         test.children[stem.as_str()] = state(object);
         test.set_spans(&format!("{stem}/"), Some(&facts));
         test.child_facts.insert(stem.clone(), facts);
+        test.run.looked_for.remove(&stem);
         test.forgive(&self.bundle);
         self.owners.insert(uid.clone(), (key.clone(), stem));
         self.take_waiting(&uid, now);
@@ -321,6 +322,9 @@ impl Index {
     pub fn set_run(&mut self, key: &Key, run: Run) {
         if let Some(test) = self.tests.get_mut(key) {
             test.run = run;
+            let Test { run, children, .. } = test;
+            let is_there = |stem: &str| children.get(stem).is_some_and(|c| !is_gone(c));
+            run.looked_for.retain(|stem| !is_there(stem));
             test.compare();
         }
     }

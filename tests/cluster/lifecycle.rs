@@ -27,7 +27,14 @@ fn conditions(test: &Value) -> Vec<[&str; 4]> {
 /// The fields of the status apart from the conditions, and without those that name a time or a digest.
 fn fields(test: &Value) -> Value {
     let mut status = test["status"].clone();
-    for key in ["conditions", "startTime", "completionTime", "bundle"] {
+    let others = [
+        "conditions",
+        "startTime",
+        "completionTime",
+        "bundle",
+        "firstSeen",
+    ];
+    for key in others {
         status.as_object_mut().unwrap().remove(key);
     }
     status
