@@ -11,8 +11,17 @@ use kube::api::{
 };
 use serde_json::{Value, json};
 
-/// Does one deed; the object as it is after a patch. One that is gone, or that is another by now, needs nothing.
-pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Option<Value>, kube::Error> {
+/// What came of a deed.
+pub enum Done {
+    /// The object as it is now.
+    Patched(Value),
+    Deleted,
+    /// The object is gone, or is another by now.
+    Needless,
+}
+
+/// Does one deed.
+pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Done, kube::Error> {
     let object = &deed.object;
     let (group, version) = object
         .api_version
@@ -33,7 +42,7 @@ pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Option<Va
             let patched = api
                 .patch(&object.name, &params, &Patch::Merge(&patch))
                 .await;
-            patched.map(|patched| Some(watch::plain(patched, &resource)))
+            patched.map(|patched| Done::Patched(watch::plain(patched, &resource)))
         }
         Act::Delete => {
             let params = DeleteParams {
@@ -43,11 +52,13 @@ pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Option<Va
                 }),
                 ..DeleteParams::background()
             };
-            api.delete(&object.name, &params).await.map(|_| None)
+            api.delete(&object.name, &params)
+                .await
+                .map(|_| Done::Deleted)
         }
     };
     match done {
-        Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => Ok(None),
+        Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => Ok(Done::Needless),
         other => other,
     }
 }

@@ -291,6 +291,9 @@ impl Controller {
         for child in &outcome.applied {
             self.index.apply_child(child, now);
         }
+        for uid in &outcome.deleted {
+            self.index.deleting(key, uid, now);
+        }
         if let Some(test) = outcome.status {
             self.queue.work(key).wrote_status();
             if self.index.apply_test(test).is_some() {

@@ -3,7 +3,7 @@
 
 use super::apply::{self, Part};
 use super::children::{self, Claims};
-use super::deeds;
+use super::deeds::{self, Done};
 use super::events;
 use super::queue::Urgency;
 use super::revision;
@@ -98,6 +98,8 @@ pub struct Outcome {
     pub run: Option<Run>,
     /// Children as the API server answered.
     pub applied: Vec<Value>,
+    /// The uids of what was deleted.
+    pub deleted: Vec<String>,
     /// The test as the API server answered the status write.
     pub status: Option<Value>,
     /// What events say about signals.
@@ -222,6 +224,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         asked: asked(&plan.test),
         run: None,
         applied: Vec::new(),
+        deleted: Vec::new(),
         status: None,
         answers: Vec::new(),
         retry: None,
@@ -273,7 +276,9 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     }
     for deed in &plan.deeds {
         match deeds::act(&context.client, &plan.test, deed).await {
-            Ok(child) => outcome.applied.extend(child),
+            Ok(Done::Patched(object)) => outcome.applied.push(object),
+            Ok(Done::Deleted) => outcome.deleted.push(deed.object.uid.clone()),
+            Ok(Done::Needless) => {}
             Err(e) => {
                 outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e)));
                 outcome.deeds_failed = true;

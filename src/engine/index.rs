@@ -310,6 +310,23 @@ impl Index {
         }
     }
 
+    /// Notes that the test, or a child of it, was deleted: the watch may say so later than the next look.
+    pub fn deleting(&mut self, key: &Key, uid: &str, now: Timestamp) {
+        let Some(test) = self.tests.get_mut(key) else {
+            return;
+        };
+        let children = test.children.as_object_mut().into_iter().flatten();
+        let child = children
+            .map(|(_, child)| child)
+            .find(|c| text(c, "/metadata/uid") == uid);
+        let object = match child {
+            Some(child) => child,
+            None if text(&test.object, "/metadata/uid") == uid => Arc::make_mut(&mut test.object),
+            None => return,
+        };
+        object["metadata"]["deletionTimestamp"] = now.to_string().into();
+    }
+
     /// Notes that a test has no other children than those that are known: they were looked for.
     pub fn has_no_more(&mut self, key: &Key) {
         if let Some(test) = self.tests.get_mut(key) {
