@@ -1,14 +1,11 @@
 //! Deeds on the API server: what the actions of the bundle ask for.
 
-use super::watch;
+use super::{children, watch};
 use crate::engine::action::Deed;
 use crate::engine::render::text;
 use crate::engine::rule::Act;
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams,
-    Preconditions,
-};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 /// What came of a deed.
@@ -23,11 +20,7 @@ pub enum Done {
 /// Does one deed.
 pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Done, kube::Error> {
     let object = &deed.object;
-    let (group, version) = object
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &object.api_version));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind));
+    let resource = children::resource(&object.api_version, &object.kind);
     let namespace = text(test, "/metadata/namespace");
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let done = match &deed.act {

@@ -37,15 +37,8 @@ pub struct Hit {
 /// Matches a pod of the child `role`. `now` dates what has no creation time,
 /// which only a hand-written object can lack.
 pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> PodFacts {
-    let mut facts = PodFacts {
-        name: string(pod, &["metadata", "name"]).to_string(),
-        uid: string(pod, &["metadata", "uid"]).to_string(),
-        phase: string(pod, &["status", "phase"]).to_string(),
-        created: created(pod).unwrap_or(now),
-        role: stem.to_string(),
-        hits: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut facts = PodFacts::of(pod, stem, now);
+    facts.phase = string(pod, &["status", "phase"]).to_string();
     let role = Value::from(stem);
     let scope = ObjectScope {
         object: pod,
@@ -86,15 +79,7 @@ pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> Po
 
 /// Matches a child against the rules that are about children.
 pub fn match_child(bundle: &Bundle, stem: &str, child: &Value, now: Timestamp) -> PodFacts {
-    let mut facts = PodFacts {
-        name: string(child, &["metadata", "name"]).to_string(),
-        uid: string(child, &["metadata", "uid"]).to_string(),
-        phase: String::new(),
-        created: created(child).unwrap_or(now),
-        role: stem.to_string(),
-        hits: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut facts = PodFacts::of(child, stem, now);
     let role = Value::from(stem);
     let scope = ObjectScope {
         object: child,
@@ -108,6 +93,19 @@ pub fn match_child(bundle: &Bundle, stem: &str, child: &Value, now: Timestamp) -
 }
 
 impl PodFacts {
+    /// What is known of an object before any rule is asked about it.
+    fn of(object: &Value, stem: &str, now: Timestamp) -> PodFacts {
+        PodFacts {
+            name: string(object, &["metadata", "name"]).to_string(),
+            uid: string(object, &["metadata", "uid"]).to_string(),
+            phase: String::new(),
+            created: created(object).unwrap_or(now),
+            role: stem.to_string(),
+            hits: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
     fn try_signal(&mut self, n: usize, signal: &Signal, scope: &dyn Scope) {
         let holds = match &signal.guard.when {
             Some(when) => when.holds(scope),
