@@ -369,6 +369,11 @@ async fn a_test_that_has_ended_is_never_started_again() {
     for key in ["phase", "startTime", "completionTime", "bundle"] {
         assert_eq!(edited["status"][key], ended["status"][key], "{key}");
     }
+    // The API server answers before it logs.
+    until("the write in the audit log", async || {
+        (room.writes().len() > before).then_some(())
+    })
+    .await;
     assert_eq!(
         room.writes()[before..],
         ["patch locusttests/load/status"],
