@@ -8,6 +8,7 @@ mod deeds;
 mod events;
 mod http;
 mod metrics;
+mod plan;
 mod queue;
 mod reconcile;
 mod revision;
@@ -231,7 +232,7 @@ impl Controller {
             };
             let work = self.queue.work(&key);
             let bundle = &self.context.bundle;
-            let mut plan = reconcile::plan(bundle, test, &work.warned, Timestamp::now());
+            let mut plan = plan::plan(bundle, test, &work.warned, Timestamp::now());
             if work.deeds_after.is_some_and(|at| at > Instant::now()) {
                 plan.hold_deeds();
             }

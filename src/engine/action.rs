@@ -1,6 +1,6 @@
 //! What is to be done to a test and its children: the actions that hold, for objects that are not yet as they say.
 
-use super::index::{Test, is_gone};
+use super::facts::{Test, is_gone};
 use super::render::{at, text};
 use super::rule::{Act, Action, Target};
 use crate::bundle::Bundle;

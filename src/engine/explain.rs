@@ -1,7 +1,7 @@
 //! Why a test is in the state it is in: for each condition and the phase which
 //! rule decided, which lost, what was found, and when to look again.
 
-use super::index::{Span, Test};
+use super::facts::{Span, Test};
 use super::path::Scope;
 use super::render::text;
 use super::rule::{Act, Action, Case, Condition, Signal, Target, Transition};

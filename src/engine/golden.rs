@@ -7,7 +7,8 @@
 //!   replaced.
 
 use super::render::{self, BUNDLE_ANNOTATION};
-use super::replay::{Timeline, replay};
+use super::replay::replay;
+use super::timeline::Timeline;
 use crate::api::FieldError;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::{Problem, nearest};

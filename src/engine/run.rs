@@ -1,6 +1,6 @@
 //! The run of a test: what it was started with, and what the operator did for it since.
 
-use super::index::state;
+use super::facts::state;
 use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //! more about them, and when the next one will count.
 
 use super::explain::Trace;
-use super::index::{Span, Test};
+use super::facts::{Span, Test};
 use super::notice::Notice;
 use super::render::text;
 use super::rule::{EventType, Severity, Signal};

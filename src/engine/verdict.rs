@@ -4,7 +4,7 @@
 use super::action::{Deed, deeds};
 use super::clause::{Clause, Operand};
 use super::explain::{Outcome, Trace};
-use super::index::Test;
+use super::facts::Test;
 use super::matcher::time;
 use super::notice::Notice;
 use super::path::Scope;

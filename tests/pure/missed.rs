@@ -4,7 +4,8 @@
 use super::support::yaml;
 use lotest::bundle::{Bundle, Files, embedded};
 use lotest::engine::golden::Case;
-use lotest::engine::replay::{Timeline, replay};
+use lotest::engine::replay::replay;
+use lotest::engine::timeline::Timeline;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,0 +1,235 @@
+//! What is known of one test: the object as stored, its children and pods as far as rules may read them, when
+//! signals count, and what the operator knows of its own doing.
+
+use super::drift::changed_fields;
+use super::matcher::{Hit, PodFacts, of_object};
+use super::run::Run;
+use super::signals::Subject;
+use crate::bundle::Bundle;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is known of one test.
+#[derive(Debug, Clone, Default)]
+pub struct Test {
+    /// The object as stored, without managed fields; shared with the task that writes for it.
+    pub object: Arc<Value>,
+    pub(super) version: u64,
+    /// An object of stem to state: the root `children` of rules.
+    pub children: Value,
+    pub(super) pods: BTreeMap<String, PodFacts>,
+    pub(super) child_facts: BTreeMap<String, PodFacts>,
+    /// For each signal rule the pods on which it counts, or will, and when.
+    pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
+    /// What a Kubernetes event had to say about a signal, by its rule, and about whom; empty when there was none.
+    pub(super) texts: BTreeMap<usize, (Subject, String)>,
+    /// What the operator knows of its own doing: the root `run` of rules.
+    pub run: Run,
+}
+
+/// When a hit is the highest of its pod.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Span {
+    /// `None`: dated in the test's status.
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub since: Timestamp,
+    pub reason: String,
+    pub message: String,
+}
+
+impl Test {
+    /// What stood in the way of its children does not matter any more when all of them are there.
+    pub(super) fn forgive(&mut self, bundle: &Bundle) {
+        if self.run.spec.is_some() && self.missing(bundle).is_empty() {
+            self.run.refused.clear();
+            self.run.errors.clear();
+        }
+    }
+
+    /// Notes where the spec differs from what the test was started with.
+    pub(super) fn compare(&mut self) {
+        if let (Some(started), Some(spec)) = (&self.run.spec, self.object.get("spec")) {
+            self.run.drift = changed_fields(started, spec);
+        }
+    }
+
+    /// Counts and times of the pods: the root `pods` of rules.
+    pub fn pods(&self) -> Value {
+        let oldest = self.pods.values().map(|p| p.created).min();
+        let ended = |p: &&PodFacts| matches!(p.phase.as_str(), "Succeeded" | "Failed");
+        let running = |p: &&PodFacts| p.phase == "Running";
+        let total = self.pods.len();
+        let ended = self.pods.values().filter(ended).count();
+        let running = self.pods.values().filter(running).count();
+        json!({
+            "total": total,
+            "running": running,
+            "pending": total - ended - running,
+            "active": total - ended,
+            "oldest": oldest.map(|t| t.to_string()),
+        })
+    }
+
+    /// Rules that could not be evaluated on a pod or a child.
+    pub fn errors(&self) -> impl Iterator<Item = &String> {
+        let facts = self.pods.values().chain(self.child_facts.values());
+        facts.flat_map(|f| &f.errors)
+    }
+
+    /// A child that is not there any more, as it last was.
+    pub fn gone(&self, stem: &str) -> Option<&Value> {
+        self.children.get(stem).filter(|child| is_gone(child))
+    }
+
+    /// Stems of children that the test was started with and that are not there. One that was done when it was last
+    /// seen is not missed.
+    pub fn missing(&self, bundle: &Bundle) -> Vec<String> {
+        let is_missing = |child: &Value| is_gone(child) && !is_done(bundle, child);
+        let started = self.run.children.iter();
+        started
+            .filter(|stem| self.children.get(*stem).is_none_or(is_missing))
+            .cloned()
+            .collect()
+    }
+
+    /// Those of them that nobody saw go: while no operator was running, or between a watch and the next. They may
+    /// have done their work meanwhile.
+    fn vanished(&self, bundle: &Bundle) -> Vec<String> {
+        let unseen = |child: &Value| child.get(UNSEEN) == Some(&Value::Bool(true));
+        let mut missing = self.missing(bundle);
+        missing.retain(|stem| self.children.get(stem.as_str()).is_none_or(unseen));
+        missing
+    }
+
+    /// Vanished children that nobody has looked for by name yet.
+    pub fn to_look_for(&self, bundle: &Bundle) -> Vec<String> {
+        let mut vanished = self.vanished(bundle);
+        vanished.retain(|stem| !self.run.looked_for.contains(stem));
+        vanished
+    }
+
+    /// Vanished children that are really not there.
+    pub fn unseen(&self, bundle: &Bundle) -> Vec<String> {
+        let mut vanished = self.vanished(bundle);
+        vanished.retain(|stem| self.run.looked_for.contains(stem));
+        vanished
+    }
+
+    /// The uid of the pod, or of the child (`stem/`), that a span is about.
+    pub(crate) fn uid_of(&self, name: &str) -> Option<&str> {
+        let facts = match name.strip_suffix('/') {
+            Some(stem) => self.child_facts.get(stem),
+            None => self.pods.get(name),
+        };
+        facts.map(|f| f.uid.as_str())
+    }
+
+    /// The name of the pod, or of the child (`stem/`), that a span is about.
+    pub(crate) fn name_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let child = name.strip_suffix('/').and_then(|s| self.child_facts.get(s));
+        child.map_or(name, |facts| facts.name.as_str())
+    }
+
+    /// The stem of the child that a span is about, or whose pod it is about.
+    pub(crate) fn role_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let pod = || self.pods.get(name).map(|facts| facts.role.as_str());
+        name.strip_suffix('/').or_else(pod).unwrap_or_default()
+    }
+
+    /// What an event had to say about a signal of this pod or child.
+    pub(crate) fn said(&self, rule: usize, name: &str, uid: &str) -> Option<&str> {
+        let (about, text) = self.texts.get(&rule)?;
+        (about.name == name && about.uid == uid).then_some(text)
+    }
+
+    /// Replaces the spans of one pod. Of the hits that count at a time the one with
+    /// the highest priority is the pod's signal; rules are sorted by priority.
+    pub(super) fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {
+        for pods in self.spans.values_mut() {
+            pods.remove(pod);
+        }
+        for hit in facts.iter().flat_map(|f| &f.hits) {
+            let facts = facts.map_or(&[][..], |f| &f.hits);
+            let higher = facts.iter().filter(|other| other.rule < hit.rule);
+            let until = higher.filter_map(|other| other.from).min();
+            if let (Some(until), Some(from)) = (until, hit.from)
+                && until <= from
+            {
+                continue;
+            }
+            let span = Span {
+                from: hit.from,
+                until,
+                since: hit.since,
+                reason: hit.reason.clone(),
+                message: hit.message.clone(),
+            };
+            // Two containers of a pod may suffer from the same; the one that counts first names the pod.
+            let pods = self.spans.entry(hit.rule).or_default();
+            if pods.get(pod).is_none_or(|known| span.from < known.from) {
+                pods.insert(pod.to_string(), span);
+            }
+        }
+        self.spans.retain(|_, pods| !pods.is_empty());
+        // The next time that the pod suffers from it, its events say something else.
+        let Test { spans, texts, .. } = self;
+        texts.retain(|rule, (about, _)| {
+            let pods = spans.get(rule);
+            pods.is_some_and(|pods| pods.contains_key(&about.name))
+        });
+    }
+
+    /// Every hit of every pod and child, for explain.
+    pub(crate) fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
+        let facts = self.pods.values().chain(self.child_facts.values());
+        facts.flat_map(|f| f.hits.iter().map(move |h| (f, h)))
+    }
+}
+
+/// Whether a child that is gone has done what it was there for.
+fn is_done(bundle: &Bundle, child: &Value) -> bool {
+    let done = bundle.rules.phase.done.as_ref();
+    done.is_some_and(|done| done.holds(&of_object(child, &bundle.values)) == Ok(Some(true)))
+}
+
+/// Marks a child that is gone and that nobody saw go.
+pub(super) const UNSEEN: &str = "unseen";
+
+/// Marks the last state of a child that is not there any more.
+pub(super) const GONE: &str = "gone";
+
+pub(crate) fn is_gone(child: &Value) -> bool {
+    child.get(GONE) == Some(&Value::Bool(true))
+}
+
+/// What rules may read of a child.
+pub(crate) fn state(object: &Value) -> Value {
+    let metadata = object.get("metadata");
+    let mut kept = Map::new();
+    for key in [
+        "name",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+    ] {
+        if let Some(value) = metadata.and_then(|m| m.get(key)) {
+            kept.insert(key.into(), value.clone());
+        }
+    }
+    let mut state = json!({"metadata": kept});
+    for key in ["apiVersion", "kind", "status"] {
+        if let Some(value) = object.get(key) {
+            state[key] = value.clone();
+        }
+    }
+    if let Some(Value::Object(spec)) = object.get("spec") {
+        let spec = spec.iter().filter(|(key, _)| *key != "template");
+        state["spec"] = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
+    }
+    state
+}
