@@ -7,7 +7,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use lotest::api::v2::LocustTest;
-use lotest::bundle::{Bundle, embedded, yaml};
+use lotest::bundle::{Bundle, Layer, yaml};
 use lotest::engine::index::{Index, Key};
 use lotest::engine::matcher::match_pod;
 use lotest::engine::render::{Child, owner_reference, render};
@@ -43,7 +43,8 @@ fn at(time: &str) -> Timestamp {
 }
 
 fn bundle() -> Bundle {
-    let (bundle, _) = Bundle::load(&embedded(), &BTreeMap::new()).expect("the built-in bundle");
+    let (bundle, _) =
+        Bundle::load(&[Layer::built_in()], &BTreeMap::new()).expect("the built-in bundle");
     bundle
 }
 
@@ -314,11 +315,11 @@ fn concluding(c: &mut Criterion) {
 }
 
 fn loading(c: &mut Criterion) {
-    let files = embedded();
+    let layers = [Layer::built_in()];
     let settings = BTreeMap::new();
     let mut group = c.benchmark_group("load");
     group.bench_function("built-in", |b| {
-        b.iter(|| Bundle::load(black_box(&files), &settings));
+        b.iter(|| Bundle::load(black_box(&layers), &settings));
     });
     group.finish();
 }

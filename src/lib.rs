@@ -7,3 +7,4 @@ pub mod bundle;
 pub mod cli;
 pub mod controller;
 pub mod engine;
+pub mod layer_files;

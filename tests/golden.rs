@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use lotest::api::schema;
-use lotest::bundle::{Files, embedded};
+use lotest::bundle::{Files, Layer};
 use lotest::engine::golden::Case;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ const NOT_FOR_TEMPLATES: [&str; 4] = [
 
 #[test]
 fn every_case_gives_what_was_reviewed() {
-    let layer = embedded();
+    let layers = [Layer::built_in()];
     let failures: Vec<String> = all()
         .iter()
-        .filter_map(|case| judge(case, &layer).err())
+        .filter_map(|case| judge(case, &layers).err())
         .collect();
     assert!(
         failures.is_empty(),
@@ -52,7 +52,7 @@ fn there_are_enough_cases() {
 
 #[test]
 fn a_broken_case_fails() {
-    let layer = embedded();
+    let layers = [Layer::built_in()];
     let cases = all();
     for (input, output) in [
         ("test.yaml", "children.yaml"),
@@ -71,11 +71,11 @@ fn a_broken_case_fails() {
             ("children.yml", Some("")),
         ] {
             let broken = with(case, file, text);
-            assert!(judge(&broken, &layer).is_err(), "{}: {file}", case.name);
+            assert!(judge(&broken, &layers).is_err(), "{}: {file}", case.name);
         }
         if input == "test.yaml" {
             let broken = with(case, input, Some(&other_image));
-            assert!(judge(&broken, &layer).is_err(), "{}: image", case.name);
+            assert!(judge(&broken, &layers).is_err(), "{}: image", case.name);
         }
     }
 }
@@ -83,7 +83,7 @@ fn a_broken_case_fails() {
 /// Touched means: without the field some case renders to something else, or is no valid test any more.
 #[test]
 fn every_spec_field_is_touched() {
-    let layer = embedded();
+    let layers = [Layer::built_in()];
     let mut fields = Vec::new();
     leaves(
         &schema::locust_test()["properties"]["spec"],
@@ -91,13 +91,13 @@ fn every_spec_field_is_touched() {
         &mut fields,
     );
     assert!(fields.len() > 100, "the schema was not walked: {fields:?}");
-    let cases = rendered(&layer);
+    let cases = rendered(&layers);
     let touched = |field: &String| {
         cases.iter().any(|(case, before)| {
             let mut test = yaml(&case.files["test.yaml"]);
             let path: Vec<&str> = field.split('.').collect();
             remove(&mut test, &path)
-                && children(&with(case, "test.yaml", Some(&test.to_string())), &layer) != *before
+                && children(&with(case, "test.yaml", Some(&test.to_string())), &layers) != *before
         })
     };
     let missing: Vec<&String> = fields.iter().filter(|field| !touched(field)).collect();
@@ -107,11 +107,11 @@ fn every_spec_field_is_touched() {
 /// Touched means: some case sets the variable and renders to something else without it.
 #[test]
 fn every_setting_is_touched() {
-    let layer = embedded();
-    let known = yaml(&layer["environment.yaml"]);
+    let layers = [Layer::built_in()];
+    let known = yaml(&layers[0].files["environment.yaml"]);
     let known = known.as_object().unwrap();
     let mut touched = Vec::new();
-    for (case, before) in rendered(&layer) {
+    for (case, before) in rendered(&layers) {
         let Some(text) = case.files.get("environment.yaml") else {
             continue;
         };
@@ -120,7 +120,7 @@ fn every_setting_is_touched() {
             let mut without = settings.clone();
             without.as_object_mut().unwrap().remove(variable);
             let without = with(&case, "environment.yaml", Some(&without.to_string()));
-            if children(&without, &layer) != before {
+            if children(&without, &layers) != before {
                 touched.push(variable.clone());
             }
         }
@@ -132,9 +132,9 @@ fn every_setting_is_touched() {
 /// Touched means: with another value some case renders to something else.
 #[test]
 fn every_value_is_touched() {
-    let layer = embedded();
-    let cases = rendered(&layer);
-    let values = yaml(&layer["values.yaml"]);
+    let layers = [Layer::built_in()];
+    let cases = rendered(&layers);
+    let values = yaml(&layers[0].files["values.yaml"]);
     let mut pointers = Vec::new();
     pointers_to_leaves(&values, "", &mut pointers);
     pointers.retain(|p| !NOT_FOR_TEMPLATES.iter().any(|other| p.starts_with(other)));
@@ -143,11 +143,14 @@ fn every_value_is_touched() {
         let value = values.pointer_mut(pointer).unwrap();
         *value = match value {
             Value::Bool(value) => json!(!*value),
+            Value::String(_) if pointer.contains("/resources/") => json!("7"),
             Value::String(value) => json!(format!("other{value}")),
             _ => json!(4711),
         };
-        let mut changed = layer.clone();
-        changed.insert("values.yaml".into(), values.to_string());
+        let mut changed = layers.clone();
+        changed[0]
+            .files
+            .insert("values.yaml".into(), values.to_string());
         cases
             .iter()
             .any(|(case, before)| children(case, &changed) != *before)
@@ -157,9 +160,9 @@ fn every_value_is_touched() {
 }
 
 /// What `lotest check` says of one case, in short.
-fn judge(case: &Case, layer: &Files) -> Result<(), String> {
+fn judge(case: &Case, layers: &[Layer]) -> Result<(), String> {
     let outcome = case
-        .run(layer)
+        .run(layers)
         .map_err(|problems| format!("{}: {problems:?}", case.name))?;
     match case.files.get(outcome.file) {
         None => Err(format!("{}/{} is missing", case.name, outcome.file)),
@@ -172,8 +175,8 @@ fn judge(case: &Case, layer: &Files) -> Result<(), String> {
 }
 
 /// What a case renders to, without what was warned of; `None` when it does not.
-fn children(case: &Case, layer: &Files) -> Option<String> {
-    let outcome = case.run(layer).ok()?;
+fn children(case: &Case, layers: &[Layer]) -> Option<String> {
+    let outcome = case.run(layers).ok()?;
     let lines = outcome.text.lines();
     let lines: Vec<&str> = lines.filter(|l| !l.starts_with("# warning: ")).collect();
     Some(lines.join("\n"))
@@ -248,11 +251,11 @@ fn yaml(text: &str) -> Value {
 }
 
 /// The cases with a test, each with its children.
-fn rendered(layer: &Files) -> Vec<(Case, Option<String>)> {
+fn rendered(layers: &[Layer]) -> Vec<(Case, Option<String>)> {
     let mut cases = all();
     cases.retain(|case| case.files.contains_key("test.yaml"));
     let with_children = |case: Case| {
-        let children = children(&case, layer);
+        let children = children(&case, layers);
         (case, children)
     };
     cases.into_iter().map(with_children).collect()

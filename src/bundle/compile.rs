@@ -2,19 +2,22 @@
 
 mod clauses;
 
-use super::problem::{Place, Problem, nearest};
-use super::rules::{self as written, Placed};
-use super::yaml;
+use super::layer::Sources;
+use super::merge::Merged;
+use super::problem::{Problem, nearest};
+use super::rules as written;
+use super::tree::{At, Node};
+use super::typed::{self, Placed};
+use super::values::Values;
 use crate::engine::rule::{
     Act, Action, Case, Condition, Each, Event, Field, Guard, Names, Notice, Occasion, Origin,
     PhaseRules, Rules, Signal, Source, Target, Transition,
 };
 use clauses::Lasting;
 use jiff::SignedDuration;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
-use serde_saphyr::Spanned;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// The roots that a path may start from, by what the rule is about. A container
 /// adds the fields of its own status to these.
@@ -41,108 +44,101 @@ const CONTAINER_ROOTS: &[&str] = &[
 const CHILD_NOTICE_ROOTS: &[&str] = &["child", "test"];
 const WARNING_NOTICE_ROOTS: &[&str] = &["warning", "test"];
 
-const RULE_FILES: &[&str] = &[
-    "signals",
-    "phase",
-    "conditions",
-    "status",
-    "events",
-    "actions",
-];
+/// What rules may refer to.
+pub struct Known<'a> {
+    /// Stems of the templates that make children.
+    pub children: Vec<&'a str>,
+    /// Stems of those that a layer removed: rules may still name them.
+    pub removed: Vec<&'a str>,
+    /// Nothing when the values could not be read.
+    pub values: Option<&'a Values>,
+}
 
-/// Compiles the rule files of a bundle; `children` are the names of its templates.
-/// There are no `values` when those could not be read.
+/// Compiles the rules of a bundle.
 pub fn compile(
-    files: &BTreeMap<String, String>,
-    children: &[String],
-    values: Option<&Value>,
+    merged: &Merged,
+    known: &Known,
+    sources: &Sources,
     problems: &mut Vec<Problem>,
 ) -> Rules {
-    let mut rules = Rules::default();
-    let mut ids = HashMap::new();
-    for (file, source) in files {
-        let mut c = Compiler {
-            file,
-            source,
-            children,
-            values,
-            ids: &mut ids,
-            problems,
-        };
-        match file.rsplit('/').next().unwrap_or(file) {
-            "signals.yaml" => rules.signals.extend(c.each(Compiler::signal)),
-            "phase.yaml" => {
-                if let Some(phase) = c.read() {
-                    rules.phase = c.phase(phase);
-                }
-            }
-            "conditions.yaml" => rules.conditions.extend(c.each(Compiler::condition)),
-            "status.yaml" => rules.fields.extend(c.each(Compiler::field)),
-            "events.yaml" => rules.notices.extend(c.each(Compiler::notice)),
-            "actions.yaml" => rules.actions.extend(c.each(Compiler::action)),
-            name => {
-                let stem = name.trim_end_matches(".yaml");
-                let help = match nearest(stem, RULE_FILES.iter().copied()) {
-                    Some(near) => format!("did you mean `rules/{near}.yaml`?"),
-                    None => format!("rule files are {}, each .yaml", RULE_FILES.join(", ")),
-                };
-                let problem = Problem::new(file, "no rules are read from a file of this name");
-                c.problems.push(problem.help(help));
-            }
-        }
+    let mut c = Compiler {
+        sources,
+        known,
+        ids: HashMap::new(),
+        problems,
+    };
+    let phase = merged.get("phase").and_then(|node| c.read(node));
+    let phase = phase.map(|phase| c.phase(phase)).unwrap_or_default();
+    let mut signals = c.each(merged, "signals", Compiler::signal);
+    signals.sort_by_key(|s| std::cmp::Reverse(s.priority));
+    Rules {
+        signals,
+        phase,
+        conditions: c.each(merged, "conditions", Compiler::condition),
+        fields: c.each(merged, "status", Compiler::field),
+        notices: c.each(merged, "events", Compiler::notice),
+        actions: c.each(merged, "actions", Compiler::action),
     }
-    rules.signals.sort_by_key(|s| std::cmp::Reverse(s.priority));
-    rules
 }
 
 /// Instead of a path in `since`.
 const SEEN: &str = "seen";
 
 struct Compiler<'a> {
-    file: &'a str,
-    source: &'a str,
-    children: &'a [String],
-    values: Option<&'a Value>,
+    sources: &'a Sources,
+    known: &'a Known<'a>,
     /// Every rule id so far and where it stands.
-    ids: &'a mut HashMap<String, String>,
+    ids: HashMap<String, String>,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Compiler<'_> {
-    fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
-        match yaml::from_str(self.file, self.source) {
+    fn read<'n, T: Deserialize<'n>>(&mut self, node: &'n Node) -> Option<T> {
+        match typed::from_node(node) {
             Ok(read) => Some(read),
-            Err(problem) => {
-                self.problems.push(*problem);
+            Err(mistake) => {
+                self.problems.push(mistake.problem(self.sources));
                 None
             }
         }
     }
 
-    fn each<W: DeserializeOwned, C>(&mut self, one: fn(&mut Self, W) -> Option<C>) -> Vec<C> {
-        let all: Vec<W> = self.read().unwrap_or_default();
-        all.into_iter().filter_map(|w| one(self, w)).collect()
+    fn each<'n, W: Deserialize<'n>, C>(
+        &mut self,
+        merged: &'n Merged,
+        file: &str,
+        one: fn(&mut Self, W) -> Option<C>,
+    ) -> Vec<C> {
+        let nodes = merged.get(file).map_or(&[][..], Node::items);
+        let mut all = Vec::new();
+        for node in nodes {
+            if let Some(written) = self.read(node) {
+                all.extend(one(self, written));
+            }
+        }
+        all
     }
 
-    fn problem(&mut self, at: impl Into<Place>, message: impl Into<String>) -> &mut Problem {
-        let Place { line, column } = at.into();
-        let problem = Problem::new(self.file, message).at(self.source, line, column);
-        self.problems.push(problem);
+    fn problem(&mut self, at: At, message: impl Into<String>) -> &mut Problem {
+        self.problems.push(self.sources.problem(at, message));
         let last = self.problems.len() - 1;
         &mut self.problems[last]
     }
 
     fn origin(&mut self, id: &Placed) -> Origin {
-        let line = id.referenced.line() as usize;
-        let here = format!("{}:{line}", self.file);
+        let here = self.sources.place(id.at);
         if let Some(first) = self.ids.insert(id.value.clone(), here) {
-            self.problem(id, format!("the rule id `{}` is used twice", id.value))
+            self.problem(id.at, format!("the rule id `{}` is used twice", id.value))
                 .help = Some(format!("the first is at {first}; an id names one rule"));
         }
         Origin {
             id: id.value.clone(),
-            file: self.file.to_string(),
-            line,
+            file: self
+                .sources
+                .get(id.at)
+                .map(|s| s.path.clone())
+                .unwrap_or_default(),
+            line: id.at.line,
         }
     }
 
@@ -156,7 +152,7 @@ impl Compiler<'_> {
         let id = w.id.value.clone();
         if let Some(other) = self.ids.insert(priority.clone(), id) {
             self.problem(
-                &w.priority,
+                w.priority.at,
                 format!("{priority} is already that of `{other}`"),
             )
             .help = Some("priorities decide who wins; give each rule one of its own".into());
@@ -191,16 +187,17 @@ impl Compiler<'_> {
 
     fn known_children<'w>(&mut self, named: impl Iterator<Item = &'w Placed>) {
         for child in named {
-            if self.children.contains(&child.value) {
+            let name = child.value.as_str();
+            if self.known.children.contains(&name) || self.known.removed.contains(&name) {
                 continue;
             }
-            let near = nearest(&child.value, self.children.iter().map(String::as_str));
+            let near = nearest(name, self.known.children.iter().copied());
             let help = near.map_or_else(
-                || format!("children are {}", self.children.join(", ")),
+                || format!("children are {}", self.known.children.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
             self.problem(
-                child,
+                child.at,
                 format!("no template makes a child `{}`", child.value),
             )
             .help = Some(help);
@@ -215,20 +212,20 @@ impl Compiler<'_> {
             }
             (None, true) => Target::Test,
             _ => {
-                self.problem(&w.id, "an action is on either `children` or `test: true`");
+                self.problem(w.id.at, "an action is on either `children` or `test: true`");
                 return None;
             }
         };
         let act = match (w.patch, w.delete) {
             (Some(patch), false) if is_about_spec(&patch) => Act::Patch(patch),
             (Some(_), false) => {
-                self.problem(&w.id, "a patch changes the `spec`, and not its `template`")
+                self.problem(w.id.at, "a patch changes the `spec`, and not its `template`")
                     .help = Some("write `patch: {spec: {suspend: true}}`, for example; what a child is made with stands in templates/".into());
                 return None;
             }
             (None, true) => Act::Delete,
             _ => {
-                self.problem(&w.id, "an action takes either `patch` or `delete: true`");
+                self.problem(w.id.at, "an action takes either `patch` or `delete: true`");
                 return None;
             }
         };
@@ -245,7 +242,7 @@ impl Compiler<'_> {
                     if w.terminal.iter().any(|t| t.value == from.value) {
                         let message =
                             format!("`{}` is terminal: a test never leaves it", from.value);
-                        self.problem(from, message).help =
+                        self.problem(from.at, message).help =
                             Some("remove it here, or from `terminal`".into());
                     }
                 }
@@ -300,7 +297,7 @@ impl Compiler<'_> {
             (Some(path), false) => Source::Path(self.path(path, VERDICT_ROOTS)?),
             (None, true) => Source::Now,
             _ => {
-                self.problem(&w.field, "a field takes either `path` or `now: true`")
+                self.problem(w.field.at, "a field takes either `path` or `now: true`")
                     .help = Some("`path` says where the value is, `now` is the time".into());
                 return None;
             }
@@ -340,7 +337,7 @@ impl Compiler<'_> {
     fn guard(
         &mut self,
         id: &Placed,
-        when: Option<Spanned<written::Clause>>,
+        when: Option<Placed<written::Clause>>,
         lasting: Option<Placed>,
         since: Option<Placed>,
         roots: &[&str],
@@ -348,7 +345,7 @@ impl Compiler<'_> {
         let origin = self.origin(id);
         let when = when.map(|w| self.clause(w, roots));
         if let (Some(lasting), None, VERDICT_ROOTS) = (&lasting, &since, roots) {
-            self.problem(lasting, "`for` says how long, but not from when on")
+            self.problem(lasting.at, "`for` says how long, but not from when on")
                 .help = Some("add `since: $.path.of.a.time`".into());
             return None;
         }

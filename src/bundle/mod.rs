@@ -1,59 +1,42 @@
-//! The bundle: templates, rules and values, compiled and checked as one,
-//! immutable, with a digest. [`Bundle::load`] takes files from memory and
+//! The bundle: templates, rules and values of all layers, compiled and checked as
+//! one, immutable, with a digest. [`Bundle::load`] takes files from memory and
 //! reports every mistake at once.
 
 mod compile;
 pub mod filters;
+mod interpolations;
+pub mod layer;
+mod merge;
 mod names;
+pub mod origins;
 pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod templates;
+pub mod tree;
+pub mod typed;
 pub mod values;
 pub mod yaml;
 
 use crate::engine::rule::Rules;
-use include_dir::{Dir, include_dir};
+use compile::Known;
+use layer::Sources;
+pub use layer::{Files, Layer};
+use merge::Merged;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use problem::Problem;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use templates::ChildTemplate;
-
-/// The files of a layer by path, such as `templates/service.yaml`.
-pub type Files = BTreeMap<String, String>;
-
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
-static RULES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rules");
-const VALUES: &str = include_str!("../../values.yaml");
-const ENVIRONMENT: &str = include_str!("../../environment.yaml");
-
-/// The layer that the binary carries.
-pub fn embedded() -> Files {
-    let mut files = Files::new();
-    for (folder, dir) in [("templates", &TEMPLATES), ("rules", &RULES)] {
-        for file in dir.files() {
-            if let (Some(name), Some(text)) = (
-                file.path().file_name().and_then(|n| n.to_str()),
-                file.contents_utf8(),
-            ) {
-                files.insert(format!("{folder}/{name}"), text.to_string());
-            }
-        }
-    }
-    files.insert("values.yaml".into(), VALUES.into());
-    files.insert("environment.yaml".into(), ENVIRONMENT.into());
-    files
-}
+use templates::{ChildTemplate, Templates};
+use values::Values;
 
 /// What the operator does, ready to run.
 #[derive(Debug)]
 pub struct Bundle {
     pub(crate) env: Environment<'static>,
-    pub(crate) children: Vec<ChildTemplate>,
-    pub(crate) template_files: Files,
+    pub(crate) templates: Templates,
     /// The values as templates see them, converted once.
     pub(crate) template_values: minijinja::Value,
     pub rules: Rules,
@@ -62,46 +45,41 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Compiles and checks the files of a layer; `settings` are the operator's
+    /// Compiles and checks layers, the lowest first; `settings` are the operator's
     /// environment variables, which set values (see `environment.yaml`).
     pub fn load(
-        files: &Files,
+        layers: &[Layer],
         settings: &BTreeMap<String, String>,
     ) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let values = values::load(files, settings, &mut problems, &mut warnings);
-        let template_files = within(files, "templates/");
-        let (env, children) = templates::compile(&template_files, &mut problems);
-        let stems: Vec<String> = children.iter().map(|c| c.stem.clone()).collect();
-        let rules = compile::compile(
-            &within(files, "rules/"),
-            &stems,
-            values.as_ref(),
-            &mut problems,
-        );
-        for file in files.keys() {
-            let known = file.starts_with("templates/")
-                || file.starts_with("rules/")
-                || ["values.yaml", "environment.yaml"].contains(&file.as_str());
-            if !known {
-                problems.push(Problem::new(file, "not a file of a bundle").help(
-                    "a bundle has templates/*.yaml, rules/*.yaml, values.yaml and environment.yaml",
-                ));
-            }
+        let mut sources = Sources::default();
+        for layer in layers {
+            layer.check_names(&mut problems);
         }
+        let values = values::load(layers, settings, &mut sources, &mut problems, &mut warnings);
+        // What is wrong with a value is said once, not again where a rule takes it.
+        let values_are_fine = problems.is_empty();
+        let (env, templates) = templates::compile(layers, &mut problems);
+        let merged = merge::merge(layers, &mut sources, &mut problems);
+        let known = Known {
+            children: templates.children.iter().map(|c| c.stem.as_str()).collect(),
+            removed: templates.removed.keys().map(String::as_str).collect(),
+            values: values.as_ref().filter(|_| values_are_fine),
+        };
+        let rules = compile::compile(&merged, &known, &sources, &mut problems);
         let Some(values) = values.filter(|_| problems.is_empty()) else {
             problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+            problems.dedup();
             return Err(problems);
         };
-        let digest = digest(files, &values);
+        let digest = digest(&templates, &merged, &values);
         let bundle = Bundle {
             env,
-            children,
-            template_files,
-            template_values: minijinja::Value::from(Serde(&values)),
+            templates,
+            template_values: minijinja::Value::from(Serde(&values.value)),
             rules,
-            values,
+            values: values.value,
             digest,
         };
         Ok((bundle, warnings))
@@ -114,7 +92,7 @@ impl Bundle {
 
     /// The templates that make children.
     pub fn children(&self) -> &[ChildTemplate] {
-        &self.children
+        &self.templates.children
     }
 
     /// The label selector of the pods that children of this bundle make.
@@ -126,22 +104,27 @@ impl Bundle {
     }
 }
 
-fn within(files: &Files, folder: &str) -> Files {
-    files
-        .iter()
-        .filter(|(file, _)| file.starts_with(folder))
-        .map(|(file, text)| (file.clone(), text.clone()))
-        .collect()
-}
-
-fn digest(files: &Files, values: &Value) -> String {
+/// Of what counts alone: a layer that says the same again changes nothing.
+fn digest(templates: &Templates, merged: &Merged, values: &Values) -> String {
     let mut hash = Sha256::new();
-    for (file, text) in files {
-        hash.update((file.len() as u64).to_le_bytes());
-        hash.update(file);
+    let mut add = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
+    };
+    for (name, file) in templates.versions.all() {
+        add(name);
+        let mut version = Some(file);
+        while let Some(file) = version {
+            add(templates.files.get(file).map_or("", String::as_str));
+            version = templates.versions.below(file);
+        }
     }
-    hash.update(values.to_string());
+    for file in merge::RULE_FILES {
+        add(&merged
+            .get(file)
+            .map_or(Value::Null, |d| d.to_value())
+            .to_string());
+    }
+    add(&values.value.to_string());
     format!("{:x}", hash.finalize())[..16].to_string()
 }

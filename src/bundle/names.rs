@@ -1,11 +1,11 @@
 //! The names in a template that are known at load: filters, tests, functions and other templates. minijinja looks
 //! them up when it comes to them, which for a branch that is seldom taken is long after the template was shipped.
 
+use super::interpolations::tags;
 use super::problem::{Problem, nearest};
-use super::templates::tags;
+use super::templates::Templates;
 use minijinja::{Environment, ErrorKind};
 use regex::{Captures, Regex};
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// What templates use besides their own names; for "did you mean".
@@ -97,7 +97,7 @@ fn pattern(text: &str) -> Option<Regex> {
 pub fn check(
     file: &str,
     source: &str,
-    files: &BTreeMap<String, String>,
+    templates: &Templates,
     env: &Environment<'_>,
     problems: &mut Vec<Problem>,
 ) {
@@ -115,14 +115,21 @@ pub fn check(
         };
         for found in all(&TEMPLATE, code) {
             let name = found.as_str();
-            if !files.contains_key(name) && !code.contains("ignore missing") {
-                let help = near(name, files.keys().map(String::as_str), "templates are");
-                say(
-                    start + found.start(),
-                    format!("there is no template `{name}`"),
-                    help,
-                );
+            if templates.versions.resolve(name, file).is_some() || code.contains("ignore missing") {
+                continue;
             }
+            let known: Vec<&str> = templates.versions.all().map(|(name, _)| name).collect();
+            let (message, help) = match known.contains(&name) {
+                true => (
+                    format!("no layer below has a template `{name}`"),
+                    "a template's own name means that of the layer below; name another".to_string(),
+                ),
+                false => (
+                    format!("there is no template `{name}`"),
+                    near(name, known.iter().copied(), "templates are"),
+                ),
+            };
+            say(start + found.start(), message, help);
         }
         let code = without_strings(code);
         let mut taken = Vec::new();
@@ -154,7 +161,7 @@ pub fn check(
                 || is_method
                 || KEYWORDS.contains(&name)
                 || FUNCTIONS.contains(&name)
-                || files.values().any(|source| defines(source, name));
+                || templates.files.values().any(|source| defines(source, name));
             if !known && fails(env, &format!("{name}()"), ErrorKind::UnknownFunction) {
                 let help = near(name, FUNCTIONS.iter().copied(), "functions are");
                 say(
@@ -165,6 +172,20 @@ pub fn check(
             }
         }
     }
+}
+
+/// What a template extends, and where it says so.
+pub fn extended(source: &str) -> Option<(usize, String)> {
+    let mut tags = tags(source).filter(|t| t.kind == "{%");
+    tags.find_map(|tag| {
+        let code = source.get(tag.start + 2..tag.end.saturating_sub(2))?;
+        let is_extends = code
+            .trim_start_matches('-')
+            .trim_start()
+            .starts_with("extends");
+        let found = all(&TEMPLATE, code).next().filter(|_| is_extends)?;
+        Some((tag.start + 2 + found.start(), found.as_str().to_string()))
+    })
 }
 
 fn all<'t>(pattern: &'t Option<Regex>, code: &'t str) -> impl Iterator<Item = regex::Match<'t>> {

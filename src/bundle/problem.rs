@@ -2,7 +2,6 @@
 //! wrong and what to write instead.
 
 use crate::engine::text::is_bidi;
-use serde_saphyr::Spanned;
 use std::fmt;
 
 /// How much of a line an excerpt shows; a line of rendered text may hold a megabyte of a test.
@@ -13,15 +12,6 @@ const EXCERPT: usize = 160;
 pub struct Place {
     pub line: usize,
     pub column: usize,
-}
-
-impl<T> From<&Spanned<T>> for Place {
-    fn from(at: &Spanned<T>) -> Self {
-        Place {
-            line: at.referenced.line() as usize,
-            column: at.referenced.column() as usize,
-        }
-    }
 }
 
 impl Place {

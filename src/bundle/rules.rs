@@ -1,20 +1,18 @@
 //! Rules as they are written. Everything here comes straight from YAML; what it
 //! means, and whether it makes sense, is decided in [`super::compile`].
 
+use super::typed::Placed;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_saphyr::Spanned;
-
-/// A string that remembers where it stands, for error messages.
-pub type Placed = Spanned<String>;
 
 /// `rules/signals.yaml`: one thing that a pod, a container or a child may suffer from.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signal {
     pub id: Placed,
     pub on: On,
-    pub when: Spanned<Clause>,
+    pub when: Placed<Clause>,
     /// How long it must last before it counts: `2m`, or a path into the values.
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
@@ -32,12 +30,12 @@ pub struct Signal {
     pub reason: Placed,
     pub severity: Severity,
     /// The highest priority on a pod wins; each is given once.
-    pub priority: Spanned<u32>,
+    pub priority: Placed<u32>,
     pub message: Placed,
 }
 
 /// Which fields of the test a message is about.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Names {
     /// A regular expression over the message: the fields whose value is its first group are meant. With a group
@@ -47,7 +45,7 @@ pub struct Names {
     pub fields: Placed,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct On {
     /// Names of children (of their templates) whose pods are meant; all when left out.
@@ -57,7 +55,7 @@ pub struct On {
     pub class: Option<Vec<Class>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Each {
     Pod,
@@ -66,7 +64,7 @@ pub enum Each {
 }
 
 /// A native sidecar is an init container with `restartPolicy: Always`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Class {
     Main,
@@ -76,7 +74,9 @@ pub enum Class {
 
 /// What a signal does: `ignore` silences the lower rules of its pod; `info` is evidence, which other
 /// rules and explain may show; `warn` is an event, `degraded` a condition, `fatal` a condition and a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
     Ignore,
@@ -87,12 +87,12 @@ pub enum Severity {
 }
 
 /// Exactly one of `path` with one operator, `all`, `any` and `not`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Clause {
-    pub all: Option<Vec<Spanned<Clause>>>,
-    pub any: Option<Vec<Spanned<Clause>>>,
-    pub not: Option<Box<Spanned<Clause>>>,
+    pub all: Option<Vec<Placed<Clause>>>,
+    pub any: Option<Vec<Placed<Clause>>>,
+    pub not: Option<Box<Placed<Clause>>>,
     pub path: Option<Placed>,
     pub eq: Option<Value>,
     pub ne: Option<Value>,
@@ -113,32 +113,32 @@ pub struct Clause {
 }
 
 /// `rules/phase.yaml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Phase {
     pub initial: String,
     /// Phases that a test never leaves.
     pub terminal: Vec<Placed>,
     /// A child that was like this when it was removed has done its work and is not made again.
-    pub done: Option<Spanned<Clause>>,
+    pub done: Option<Placed<Clause>>,
     /// The first that holds is taken.
     pub transitions: Vec<Transition>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Transition {
     pub id: Placed,
     pub from: Vec<Placed>,
     pub to: String,
-    pub when: Spanned<Clause>,
+    pub when: Placed<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
     pub event: Option<Event>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Event {
     #[serde(rename = "type")]
@@ -147,7 +147,7 @@ pub struct Event {
     pub message: Placed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 pub enum EventType {
     Normal,
     Warning,
@@ -155,7 +155,7 @@ pub enum EventType {
 
 /// `rules/conditions.yaml`: one condition type. The first case that holds is
 /// its value; when none does, the test has no such condition.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Condition {
     #[serde(rename = "type")]
@@ -164,16 +164,16 @@ pub struct Condition {
     #[serde(rename = "final", default)]
     pub kept: bool,
     /// Otherwise the stored condition stays.
-    pub when: Option<Spanned<Clause>>,
+    pub when: Option<Placed<Clause>>,
     pub cases: Vec<Case>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Case {
     pub id: Placed,
     /// Always, when left out.
-    pub when: Option<Spanned<Clause>>,
+    pub when: Option<Placed<Clause>>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -184,7 +184,7 @@ pub struct Case {
     pub event: Option<Event>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 pub enum ConditionStatus {
     True,
     False,
@@ -192,12 +192,12 @@ pub enum ConditionStatus {
 }
 
 /// `rules/status.yaml`: one field of the status.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Field {
     pub field: Placed,
     /// Otherwise the stored value stays.
-    pub when: Option<Spanned<Clause>>,
+    pub when: Option<Placed<Clause>>,
     /// Where the value comes from. Exactly one of `path` and `now`.
     pub path: Option<Placed>,
     /// The time of the verdict, RFC 3339 in UTC, whole seconds.
@@ -211,7 +211,7 @@ pub struct Field {
 }
 
 /// `rules/events.yaml`: the event for something that the operator itself did or found.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Notice {
     pub id: Placed,
@@ -219,7 +219,7 @@ pub struct Notice {
     pub event: Event,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Occasion {
     /// A child was made. Root: `child` (`kind`, `name`).
@@ -232,12 +232,12 @@ pub enum Occasion {
 
 /// `rules/actions.yaml`: what is done to objects of a test while something holds. Exactly one of
 /// `patch` and `delete`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Action {
     pub id: Placed,
     pub on: ActionOn,
-    pub when: Spanned<Clause>,
+    pub when: Placed<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
     pub since: Option<Placed>,
@@ -249,7 +249,7 @@ pub struct Action {
 }
 
 /// Exactly one of the two.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ActionOn {
     /// Names of children.

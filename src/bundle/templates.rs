@@ -2,6 +2,8 @@
 //! become structure.
 
 use super::filters;
+use super::interpolations::{check_interpolations, tags};
+use super::layer::{Files, Layer};
 use super::names;
 use super::problem::Problem;
 use super::yaml;
@@ -9,7 +11,6 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, UndefinedBehavior};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// Steps (and bytes written) that one template may take. The built-in pod with
 /// every field set takes some thousand; a text of a megabyte takes a million.
@@ -27,48 +28,184 @@ pub struct ChildTemplate {
     pub kind: String,
 }
 
-/// Compiles `files` (`templates/<name>.yaml`); partials start with `_`.
-pub fn compile(
-    files: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
-) -> (Environment<'static>, Vec<ChildTemplate>) {
-    let mut env = environment();
-    let mut children = Vec::new();
+/// The templates of all layers.
+#[derive(Debug, Default)]
+pub struct Templates {
+    /// Every version that counts, by what messages call it.
+    pub files: Files,
+    pub children: Vec<ChildTemplate>,
+    pub versions: Versions,
+    /// Children that a layer removed, by stem, and the file that says so.
+    pub removed: BTreeMap<String, String>,
+}
+
+/// Which file of which layer a template's name means.
+#[derive(Debug, Default, Clone)]
+pub struct Versions {
+    /// Name (`templates/service.yaml`) to the file of the highest layer that has it.
+    top: BTreeMap<String, String>,
+    /// File to the name of its template.
+    names: BTreeMap<String, String>,
+    /// File to the one of the same name in the nearest layer below.
+    below: BTreeMap<String, String>,
+}
+
+impl Versions {
+    /// The file that `name` means in the file `from`: in the template of that name the version below it.
+    pub fn resolve(&self, name: &str, from: &str) -> Option<&str> {
+        let is_own = self.names.get(from).is_some_and(|own| own == name);
+        let file = match is_own {
+            true => self.below.get(from),
+            false => self.top.get(name),
+        };
+        file.map(String::as_str)
+    }
+
+    /// Names of templates with the files that they mean from outside.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.top
+            .iter()
+            .map(|(name, file)| (name.as_str(), file.as_str()))
+    }
+
+    /// The version below a file.
+    pub fn below(&self, file: &str) -> Option<&str> {
+        self.below.get(file).map(String::as_str)
+    }
+}
+
+/// Compiles the templates of the layers, the lowest first; partials start with `_`.
+pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'static>, Templates) {
+    let mut templates = gather(layers);
+    let mut env = environment(&templates.versions);
+    let files = &templates.files;
     for (file, source) in files {
         check_interpolations(file, source, problems);
         if let Err(e) = env.add_template_owned(file.clone(), source.clone()) {
             problems.push(from_error(&e, file, files));
-            continue;
         }
-        let name = file.rsplit('/').next().unwrap_or(file);
-        let stem = name.trim_end_matches(".yaml");
+    }
+    let mut children = Vec::new();
+    for (name, file) in templates.versions.all() {
+        let stem = stem(name);
         if stem.starts_with('_') {
             continue;
         }
         match (
-            header(files, file, "apiVersion:"),
-            header(files, file, "kind:"),
+            header(&templates, file, "apiVersion:"),
+            header(&templates, file, "kind:"),
         ) {
             (Some(api_version), Some(kind)) => children.push(ChildTemplate {
                 stem: stem.to_string(),
-                file: file.clone(),
+                file: file.to_string(),
                 api_version,
                 kind,
             }),
-            _ => problems.push(
-                Problem::new(file, "a child's template names its `apiVersion` and `kind`")
-                    .help("write both at the start of a line, without interpolation: roles and watches are made from them; a partial's name starts with `_`"),
-            ),
+            _ => problems.push(without_kind(file, files.get(file))),
         }
     }
     for (file, source) in files {
-        names::check(file, source, files, &env, problems);
+        names::check(file, source, &templates, &env, problems);
+        check_extends(file, source, &templates, problems);
     }
-    (env, children)
+    templates.children = children;
+    (env, templates)
 }
 
-fn environment() -> Environment<'static> {
+/// Reports a template that extends itself through others.
+fn check_extends(file: &str, source: &str, templates: &Templates, problems: &mut Vec<Problem>) {
+    let Some((offset, first)) = names::extended(source) else {
+        return;
+    };
+    let mut through = vec![first.clone()];
+    let mut next = templates.versions.resolve(&first, file);
+    while let Some(above) = next.filter(|_| through.len() <= templates.files.len()) {
+        if above == file {
+            let message = format!(
+                "the template extends itself, through {}",
+                through.join(", ")
+            );
+            let problem = Problem::new(file, message).at_offset(source, offset);
+            problems.push(problem.help("let one of them extend nothing, or a partial of its own"));
+            return;
+        }
+        let further = templates.files.get(above).and_then(|s| names::extended(s));
+        next = further.and_then(|(_, name)| {
+            let next = templates.versions.resolve(&name, above);
+            through.push(name);
+            next
+        });
+    }
+}
+
+/// The stem of a template's file.
+fn stem(name: &str) -> &str {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.trim_end_matches(".yaml")
+}
+
+fn without_kind(file: &str, source: Option<&String>) -> Problem {
+    let help = match source.is_none_or(|s| s.trim().is_empty()) {
+        true => "the file is empty; to remove the child of a layer below, write `remove: true`",
+        false => {
+            "write both at the start of a line, without interpolation: roles and watches are made from them; a partial's name starts with `_`"
+        }
+    };
+    Problem::new(file, "a child's template names its `apiVersion` and `kind`").help(help)
+}
+
+fn gather(layers: &[Layer]) -> Templates {
+    let mut templates = Templates::default();
+    let Templates {
+        files,
+        versions,
+        removed,
+        ..
+    } = &mut templates;
+    for layer in layers {
+        let own = layer
+            .files
+            .iter()
+            .filter(|(f, _)| f.starts_with("templates/"));
+        for (name, text) in own {
+            let file = layer.path(name);
+            if removes(text) {
+                versions.top.remove(name);
+                removed.insert(stem(name).to_string(), file);
+                continue;
+            }
+            removed.remove(stem(name));
+            if let Some(below) = versions.top.get(name) {
+                // A copy of what is below changes nothing.
+                if files.get(below) == Some(text) {
+                    continue;
+                }
+                versions.below.insert(file.clone(), below.clone());
+            }
+            versions.top.insert(name.clone(), file.clone());
+            versions.names.insert(file.clone(), name.clone());
+            files.insert(file, text.clone());
+        }
+    }
+    templates
+}
+
+/// Whether a file says nothing but that the child is removed.
+fn removes(text: &str) -> bool {
+    let mut lines = text
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or(line).trim())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next() == Some("remove: true") && lines.next().is_none()
+}
+
+fn environment(versions: &Versions) -> Environment<'static> {
     let mut env = Environment::new();
+    let versions = versions.clone();
+    env.set_path_join_callback(move |name, from| match versions.resolve(name, from) {
+        Some(file) => file.to_string().into(),
+        None => name.into(),
+    });
     env.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     env.set_auto_escape_callback(|_| AutoEscape::Json);
     env.set_formatter(|out, _, value| write_json(out, value));
@@ -127,11 +264,11 @@ fn undefined_in(value: &Value) -> Option<String> {
 }
 
 /// The value of a top-level `key:` line, in the file or in what it extends.
-fn header(files: &BTreeMap<String, String>, file: &str, key: &str) -> Option<String> {
+fn header(templates: &Templates, file: &str, key: &str) -> Option<String> {
     let mut file = file;
     // A chain of `extends` is at most as long as there are files.
-    for _ in files {
-        let source = files.get(file)?;
+    for _ in &templates.files {
+        let source = templates.files.get(file)?;
         let value = source
             .lines()
             .find_map(|l| l.strip_prefix(key))
@@ -140,9 +277,8 @@ fn header(files: &BTreeMap<String, String>, file: &str, key: &str) -> Option<Str
         if let Some(value) = value {
             return Some(value.trim_matches('"').to_string());
         }
-        let (_, rest) = source.split_once("extends")?;
-        let name = rest.split('"').nth(1)?;
-        file = files.get_key_value(name)?.0;
+        let (_, name) = names::extended(source)?;
+        file = templates.versions.resolve(&name, file)?;
     }
     None
 }
@@ -205,178 +341,4 @@ fn tag_on(source: &str, line: usize) -> usize {
     let end = start + lines.clone().nth(line - 1).map_or(0, str::len);
     let mut on_line = tags(source).filter(|t| !t.kind.is_empty() && t.start < end && t.end > start);
     on_line.next().map_or(start, |tag| tag.start)
-}
-
-/// Refuses text that touches an interpolation: a JSON value inside a longer
-/// scalar is not what anybody means.
-fn check_interpolations(file: &str, source: &str, problems: &mut Vec<Problem>) {
-    for tag in tags(source).filter(|t| t.kind == "{{") {
-        let before = text_before(source, tag.start);
-        let after = text_after(source, tag.end);
-        let starts_value = before.is_empty()
-            || before.ends_with([':', '-', ','])
-                && before.len() < untrimmed(source, tag.start).len()
-            || before.ends_with(['[', '{', '(']);
-        let ends_value = after.is_empty()
-            || after.starts_with([',', ']', '}', ':'])
-            || after.starts_with('#') && source[tag.end..].starts_with(' ');
-        if !starts_value || !ends_value {
-            let problem = Problem::new(
-                file,
-                "text touches an interpolation, which is a whole JSON value",
-            );
-            let help = untouched(source, &tag, &before, &after);
-            problems.push(problem.at_offset(source, tag.start).help(help));
-        }
-    }
-}
-
-/// What to write instead of text that touches an interpolation.
-fn untouched(source: &str, tag: &Tag, before: &str, after: &str) -> String {
-    let inner = source[tag.start + 2..tag.end - 2].trim_matches('-').trim();
-    if before.starts_with('#') {
-        return "a comment of a template is written {# ... #}".into();
-    }
-    let spaced = untrimmed(source, tag.start).ends_with(char::is_whitespace);
-    if before.ends_with(':') && !spaced {
-        return format!("write a space before it: {{{{ {inner} }}}}");
-    }
-    let glued = |c: char| c.is_whitespace() || "{}[],".contains(c);
-    let lead = match spaced {
-        true => "",
-        false => before.rsplit(glued).next().unwrap_or_default(),
-    };
-    let trail = after.split(glued).next().unwrap_or_default();
-    if before.ends_with(['"', '\'']) || after.starts_with(['"', '\'']) {
-        return format!("leave the quotes out, they come with the value: {{{{ {inner} }}}}");
-    }
-    let quoted = |text: &str| match text {
-        "" => None,
-        text => Some(format!("\"{text}\"")),
-    };
-    let parts = [quoted(lead), Some(inner.to_string()), quoted(trail)];
-    match parts.iter().flatten().count() {
-        1 => "join the two in one expression: {{ a ~ b }}".to_string(),
-        _ => {
-            let joined: Vec<String> = parts.into_iter().flatten().collect();
-            format!(
-                "make the text a part of the expression: {{{{ {} }}}}",
-                joined.join(" ~ ")
-            )
-        }
-    }
-}
-
-pub(super) struct Tag {
-    pub kind: &'static str,
-    pub start: usize,
-    pub end: usize,
-}
-
-/// The tags of a template: `{{ }}`, `{% %}`, `{# #}`, with strings skipped.
-pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let open = at + source[at..].find(['{']).filter(|_| at < source.len())?;
-        let (kind, close) = match source.get(open..open + 2) {
-            Some("{{") => ("{{", "}}"),
-            Some("{%") => ("{%", "%}"),
-            Some("{#") => ("{#", "#}"),
-            _ => ("", ""),
-        };
-        if kind.is_empty() {
-            at = open + 1;
-            return Some(Tag {
-                kind,
-                start: open,
-                end: at,
-            });
-        }
-        let end = closing(source, open + 2, close, kind != "{#");
-        at = end;
-        Some(Tag {
-            kind,
-            start: open,
-            end,
-        })
-    })
-}
-
-fn closing(source: &str, from: usize, close: &str, strings: bool) -> usize {
-    let mut quote = None;
-    let mut escaped = false;
-    for (n, c) in source[from..].char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(q) if c == q => quote = None,
-            Some(_) => {}
-            None if strings && (c == '"' || c == '\'') => quote = Some(c),
-            None if source[from + n..].starts_with(close) => return from + n + close.len(),
-            None => {}
-        }
-    }
-    source.len()
-}
-
-/// The text of the line before `at`, without block tags and comments.
-fn text_before(source: &str, at: usize) -> String {
-    untrimmed(source, at).trim_end().to_string()
-}
-
-fn untrimmed(source: &str, at: usize) -> String {
-    let start = source[..at].rfind('\n').map_or(0, |n| n + 1);
-    without_blocks(&source[start..at])
-}
-
-fn text_after(source: &str, at: usize) -> String {
-    let end = source[at..].find('\n').map_or(source.len(), |n| at + n);
-    without_blocks(&source[at..end]).trim().to_string()
-}
-
-fn without_blocks(text: &str) -> String {
-    let mut out = String::new();
-    let mut at = 0;
-    for tag in tags(text).filter(|t| t.kind == "{%" || t.kind == "{#") {
-        out.push_str(&text[at..tag.start]);
-        at = tag.end;
-    }
-    let _ = write!(out, "{}", &text[at..]);
-    out.trim_start().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problems(source: &str) -> usize {
-        let mut problems = Vec::new();
-        check_interpolations("templates/x.yaml", source, &mut problems);
-        problems.len()
-    }
-
-    #[test]
-    fn text_must_not_touch_an_interpolation() {
-        for source in [
-            "a: {{ b }}",
-            "- {{ b }}",
-            "a: [{{ b }}, {{ c }}]",
-            "a: {x: {{ b }}}",
-            "{{ key }}: {{ value }}",
-            "a: {{ \"}} x\" ~ b }} # why",
-            "a: {% if x %}{{ b }}{% endif %}",
-        ] {
-            assert_eq!(problems(source), 0, "{source}");
-        }
-        for source in [
-            "a: x-{{ b }}",
-            "a: {{ b }}-x",
-            "a: \"{{ b }}\"",
-            "a: {{ b }}{{ c }}",
-            "a:{{ b }}",
-            "# {{ b }}",
-        ] {
-            assert!(problems(source) > 0, "{source}");
-        }
-    }
 }

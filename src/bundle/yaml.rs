@@ -136,6 +136,14 @@ const HINTS: &[(&str, &str)] = &[
         "did not find expected '-'",
         "entries of one list begin in the same column",
     ),
+    (
+        "did not find expected ',' or '}'",
+        "a `{` above is not closed, or an entry lacks its `,`",
+    ),
+    (
+        "did not find expected ',' or ']'",
+        "a `[` above is not closed, or an entry lacks its `,`",
+    ),
     ("tabs disallowed", "indent with spaces"),
     (
         "simple key expected",

@@ -1,9 +1,7 @@
 //! `lotest check`: the bundle and its golden cases.
 
-use super::golden::{self, Stored};
+use super::golden;
 use super::{Failure, input, output};
-use crate::bundle::embedded;
-use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -25,6 +23,9 @@ pub struct Arguments {
     #[arg(value_name = "DIRECTORY", default_value = "golden")]
     directories: Vec<PathBuf>,
 
+    #[command(flatten)]
+    layers: input::Layers,
+
     /// Write what the cases give now as the expected output
     #[arg(long)]
     update: bool,
@@ -32,12 +33,12 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // The bundle as it is built in: a case says itself which settings it is about.
-    let layer = embedded();
-    let (bundle, _) = input::load(&layer, &BTreeMap::new())?;
+    let layers = arguments.layers.read()?;
+    let (bundle, _) = input::load(&layers, &BTreeMap::new())?;
     let cases = golden::find(&arguments.directories)?;
     let mut report = Report::default();
     for stored in &cases {
-        match stored.case.run(&layer) {
+        match stored.case.run(&layers) {
             Ok(outcome) => {
                 let path = stored.directory.join(outcome.file);
                 let expected = stored.case.files.get(outcome.file).map(String::as_str);
@@ -47,7 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                     golden::write(&path, &outcome.text)?;
                     report.written += 1;
                 } else {
-                    report.differs(stored, outcome.file, expected, &outcome.text);
+                    let diff = outcome.diff(&stored.case);
+                    let missing = || format!("error: {} is missing", path.display());
+                    report.fails(&diff.unwrap_or_else(missing));
                 }
             }
             Err(problems) => report.fails(&Failure::Problems(problems).to_string()),
@@ -66,20 +69,6 @@ struct Report {
 }
 
 impl Report {
-    fn differs(&mut self, stored: &Stored, file: &str, expected: Option<&str>, now: &str) {
-        let path = stored.directory.join(file).display().to_string();
-        if expected.is_none() {
-            self.fails(&format!("error: {path} is missing"));
-            return;
-        }
-        let diff = TextDiff::from_lines(expected.unwrap_or_default(), now);
-        let mut unified = diff.unified_diff();
-        let text = unified
-            .context_radius(3)
-            .header(&path, "what the case gives now");
-        self.fails(&text.to_string());
-    }
-
     fn fails(&mut self, text: &str) {
         self.failed += 1;
         self.text.push_str(text.trim_end());

@@ -29,6 +29,9 @@ pub struct Arguments {
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
 
+    #[command(flatten)]
+    layers: input::Layers,
+
     /// The test to explain, when the state has several; all of them by default
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
@@ -51,11 +54,7 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (bundle, warnings) = input::bundle(&input::settings())?;
-    for warning in warnings {
-        output::warning(&warning);
-    }
-    let bundle = Arc::new(bundle);
+    let bundle = Arc::new(arguments.layers.bundle()?);
     let name = input::name(&arguments.file);
     let source = input::read(&arguments.file)?;
     let documents: Vec<Value> = yaml::all_from_str(&name, &source)?;

@@ -1,10 +1,11 @@
 //! Reading what the commands are given: files, standard input, the bundle.
 
-use super::Failure;
-use crate::bundle::{Bundle, Files, embedded};
+use super::{Failure, output};
+use crate::bundle::{Bundle, Layer};
+use crate::layer_files;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What messages call a file.
 pub fn name(file: &Path) -> String {
@@ -39,14 +40,45 @@ pub fn settings() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The built-in bundle with the settings of the operator's environment.
-pub fn bundle(settings: &BTreeMap<String, String>) -> Result<(Bundle, Vec<String>), Failure> {
-    load(&embedded(), settings)
+/// Which layers a command works with.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Layers {
+    /// A directory with templates/, rules/ and values.yaml that go on top of the built-in ones; repeat it for several,
+    /// the lowest first
+    #[arg(long = "layer", value_name = "DIR")]
+    pub layers: Vec<PathBuf>,
+}
+
+impl Layers {
+    /// All layers, the built-in one first.
+    pub fn read(&self) -> Result<Vec<Layer>, Failure> {
+        let mut layers = vec![Layer::built_in()];
+        let mut problems = Vec::new();
+        for directory in &self.layers {
+            match layer_files::read(directory) {
+                Ok(layer) => layers.push(layer),
+                Err(found) => problems.extend(found),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(layers),
+            false => Err(Failure::Problems(problems)),
+        }
+    }
+
+    /// Their bundle, with the settings of the operator's environment; warnings are printed.
+    pub fn bundle(&self) -> Result<Bundle, Failure> {
+        let (bundle, warnings) = load(&self.read()?, &settings())?;
+        for warning in warnings {
+            output::warning(&warning);
+        }
+        Ok(bundle)
+    }
 }
 
 pub fn load(
-    files: &Files,
+    layers: &[Layer],
     settings: &BTreeMap<String, String>,
 ) -> Result<(Bundle, Vec<String>), Failure> {
-    Bundle::load(files, settings).map_err(Failure::Problems)
+    Bundle::load(layers, settings).map_err(Failure::Problems)
 }

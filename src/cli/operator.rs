@@ -20,6 +20,9 @@ pub struct Arguments {
     #[arg(short, long = "namespace", value_name = "NAMESPACE")]
     namespaces: Vec<String>,
 
+    #[command(flatten)]
+    layers: input::Layers,
+
     /// Where /healthz and /readyz are served; 0 is off
     #[arg(long, value_name = "HOST:PORT", default_value = ":8081")]
     health_probe_bind_address: String,
@@ -35,7 +38,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log(arguments.log_json);
-    let (bundle, warnings) = input::bundle(&input::settings())?;
+    let (bundle, warnings) = input::load(&arguments.layers.read()?, &input::settings())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -22,16 +22,16 @@ pub struct Arguments {
     #[arg(value_name = "FILE", default_value = "-")]
     files: Vec<PathBuf>,
 
+    #[command(flatten)]
+    layers: input::Layers,
+
     /// How to print
     #[arg(short, long, value_enum, default_value_t = output::Format::Yaml)]
     output: output::Format,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (bundle, warnings) = input::bundle(&input::settings())?;
-    for warning in warnings {
-        output::warning(&warning);
-    }
+    let bundle = arguments.layers.bundle()?;
     let mut objects = Vec::new();
     for file in &arguments.files {
         for test in tests(file)? {

@@ -3,18 +3,18 @@
 //! - `test.yaml`, a LocustTest, with `children.yaml`, what it renders to; or
 //! - `timeline.yaml`, a [`Timeline`], with `verdicts.yaml`, what the rules conclude over time;
 //! - `environment.yaml`, optional: the operator's environment variables;
-//! - `values.yaml`, optional: what of the bundle's values is another in this case. Maps are merged, anything else is
-//!   replaced.
+//! - `values.yaml`, optional: what of the bundle's values is another in this case, as in a layer on top.
 
 use super::render::{self, BUNDLE_ANNOTATION};
 use super::replay::replay;
 use super::timeline::Timeline;
 use crate::api::FieldError;
 use crate::api::v2::LocustTest;
-use crate::bundle::problem::{Problem, nearest};
-use crate::bundle::values::SETTINGS;
-use crate::bundle::{Bundle, Files, places, yaml};
-use serde_json::{Map, Value};
+use crate::bundle::problem::Problem;
+use crate::bundle::values::{self, SETTINGS};
+use crate::bundle::{Bundle, Files, Layer, places, yaml};
+use serde_json::Value;
+use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,9 +43,62 @@ pub struct Outcome {
     pub text: String,
 }
 
+impl Outcome {
+    /// How this differs from what was reviewed, as a unified diff; nothing when it does not, or when nothing was.
+    pub fn diff(&self, case: &Case) -> Option<String> {
+        let expected = case.files.get(self.file).filter(|e| **e != self.text)?;
+        let diff = TextDiff::from_lines(expected, &self.text);
+        let mut unified = diff.unified_diff();
+        let unified = unified.context_radius(3);
+        let header = unified.header(&case.path(self.file), "what the case gives now");
+        Some(header.to_string())
+    }
+
+    /// What to say when this is not what was reviewed.
+    pub fn problem(&self, case: &Case) -> Option<Problem> {
+        let path = case.path(self.file);
+        let help = "when the change is meant, run `lotest check --update` and review it";
+        let Some(expected) = case.files.get(self.file) else {
+            return Some(Problem::new(&path, "the file is missing").help(help));
+        };
+        let diff = self.diff(case)?;
+        let (mut was, mut is) = (expected.lines(), self.text.lines());
+        let mut lines =
+            std::iter::from_fn(|| Some((was.next(), is.next())).filter(|p| *p != (None, None)));
+        let same = lines.position(|(was, is)| was != is).unwrap_or_default();
+        let message = format!(
+            "the case gives something else than was reviewed:\n{}",
+            diff.trim_end()
+        );
+        Some(
+            Problem::new(&path, message)
+                .at(expected, same + 1, 1)
+                .help(help),
+        )
+    }
+}
+
+/// The golden cases of a layer, by path.
+pub fn cases(layer: &Layer) -> Vec<Case> {
+    let mut cases: BTreeMap<&str, Files> = BTreeMap::new();
+    for (file, text) in &layer.files {
+        if let Some((directory, name)) = file.rsplit_once('/')
+            && directory.starts_with("golden")
+        {
+            let files = cases.entry(directory).or_default();
+            files.insert(name.to_string(), text.clone());
+        }
+    }
+    let case = |(directory, files)| Case {
+        name: layer.path(directory),
+        files,
+    };
+    cases.into_iter().map(case).collect()
+}
+
 impl Case {
-    /// Runs the case against the bundle of `layer`.
-    pub fn run(&self, layer: &Files) -> Result<Outcome, Vec<Problem>> {
+    /// Runs the case against the bundle of `layers`.
+    pub fn run(&self, layers: &[Layer]) -> Result<Outcome, Vec<Problem>> {
         let strange = self.files.keys().find(|f| !ALL.contains(&f.as_str()));
         if let Some(file) = strange {
             let help = format!(
@@ -55,7 +108,7 @@ impl Case {
                 Problem::new(&self.path(file), "not a file of a golden case").help(help),
             ]);
         }
-        let (bundle, warnings) = self.bundle(layer)?;
+        let (bundle, warnings) = self.bundle(layers)?;
         let bundle = Arc::new(bundle);
         match (self.files.get(TEST), self.files.get(TIMELINE)) {
             (Some(test), None) => self.children(&bundle, warnings, test),
@@ -67,59 +120,30 @@ impl Case {
         }
     }
 
-    fn bundle(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
-        match self.files.get(VALUES) {
-            None => self.with_settings(layer),
-            Some(source) => {
-                let mut layer = layer.clone();
-                let values = self.values(&layer, source)?;
-                layer.insert(VALUES.into(), values.to_string());
-                self.with_settings(&layer)
-            }
+    fn bundle(&self, layers: &[Layer]) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
+        let mut layers = layers.to_vec();
+        if let Some(values) = self.files.get(VALUES) {
+            layers.push(Layer {
+                name: self.name.clone(),
+                files: Files::from([(VALUES.into(), values.clone())]),
+            });
         }
-    }
-
-    /// The values of the layer with those of the case in their places.
-    fn values(&self, layer: &Files, source: &str) -> Result<Value, Vec<Problem>> {
-        let path = self.path(VALUES);
-        let own: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
-        let mut values = match layer.get(VALUES) {
-            Some(text) => yaml::from_str(VALUES, text).map_err(|p| vec![*p])?,
-            None => Value::Object(Map::new()),
-        };
-        let mut mistakes = Vec::new();
-        overlay(&mut values, own, "", &mut mistakes);
-        if mistakes.is_empty() {
-            return Ok(values);
-        }
-        let (errors, help): (Vec<FieldError>, Vec<Option<String>>) = mistakes.into_iter().unzip();
-        let mut problems = places::problems(&path, source, 0, &errors);
-        for (problem, help) in problems.iter_mut().zip(help) {
-            problem.help = help;
-        }
-        Err(problems)
-    }
-
-    fn with_settings(&self, layer: &Files) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
         let Some(source) = self.files.get(ENVIRONMENT) else {
-            return Bundle::load(layer, &BTreeMap::new());
+            return Bundle::load(&layers, &BTreeMap::new());
         };
         let path = self.path(ENVIRONMENT);
         let settings: BTreeMap<String, String> =
             yaml::from_str(&path, source).map_err(|p| vec![*p])?;
-        let known: BTreeMap<String, Value> = match layer.get(ENVIRONMENT) {
-            Some(text) => yaml::from_str(ENVIRONMENT, text).map_err(|p| vec![*p])?,
-            None => BTreeMap::new(),
-        };
         // Elsewhere a variable that nobody knows is none of ours; here it is a case that shows nothing.
-        let unknown = settings.keys().filter(|v| !known.contains_key(*v));
+        let known = values::variables(&layers);
+        let unknown = settings.keys().filter(|v| !known.contains(*v));
         let unknown: Vec<FieldError> = unknown
             .map(|v| FieldError::new(v, "the operator has no such setting"))
             .collect();
         if !unknown.is_empty() {
             return Err(places::problems(&path, source, 0, &unknown));
         }
-        Bundle::load(layer, &settings).map_err(|mut problems| {
+        Bundle::load(&layers, &settings).map_err(|mut problems| {
             for problem in problems.iter_mut().filter(|p| p.file == SETTINGS) {
                 problem.file.clone_from(&path);
             }
@@ -164,41 +188,6 @@ impl Case {
 
     fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.name)
-    }
-}
-
-/// Puts `own` into `values`, which has a place for everything that there is; mistakes come with what may help.
-fn overlay(
-    values: &mut Value,
-    own: Value,
-    path: &str,
-    mistakes: &mut Vec<(FieldError, Option<String>)>,
-) {
-    let Value::Object(values) = values else {
-        *values = own;
-        return;
-    };
-    let Value::Object(own) = own else {
-        let at = if path.is_empty() { VALUES } else { path };
-        mistakes.push((FieldError::new(at, "expected a map"), None));
-        return;
-    };
-    for (key, own) in own {
-        let path = match path {
-            "" => key.clone(),
-            path => format!("{path}.{key}"),
-        };
-        if let Some(value) = values.get_mut(&key) {
-            overlay(value, own, &path, mistakes);
-            continue;
-        }
-        let known = values.keys().map(String::as_str);
-        let help = match nearest(&key, known.clone()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("values here are {}", known.collect::<Vec<_>>().join(", ")),
-        };
-        let error = FieldError::new(&path, "the bundle has no such value");
-        mistakes.push((error, Some(help)));
     }
 }
 

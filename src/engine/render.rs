@@ -99,7 +99,7 @@ fn run(
     context: &minijinja::Value,
 ) -> Result<(String, Vec<String>), Box<Problem>> {
     let error =
-        |e: minijinja::Error| Box::new(from_error(&e, &template.file, &bundle.template_files));
+        |e: minijinja::Error| Box::new(from_error(&e, &template.file, &bundle.templates.files));
     let compiled = bundle.env.get_template(&template.file).map_err(error)?;
     let captured = compiled.render_captured(context.clone()).map_err(error)?;
     let warnings = captured
@@ -132,7 +132,8 @@ fn place(problem: Problem, bundle: &Bundle, template: &ChildTemplate, key: &str)
     };
     let is_part = |file: &str| file == template.file || file.contains("/_");
     let mut found = bundle
-        .template_files
+        .templates
+        .files
         .iter()
         .filter(|(file, _)| is_part(file))
         .flat_map(|(file, source)| {

@@ -128,13 +128,13 @@ fn a_case_has_values_of_its_own() {
     let ran = run(&["check", "--update", root]);
     for expected in [
         format!(
-            "error: grace.rooms: the bundle has no such value\n  --> {}:2:3\n",
+            "error: there is no value `grace.rooms`\n  --> {}:2:3\n",
             values.display()
         ),
         "  = help: did you mean `room`?\n".to_string(),
-        "error: retention: expected a map\n".to_string(),
-        "error: zzz: the bundle has no such value\n".to_string(),
-        "  = help: values here are affinityInjection, ".to_string(),
+        "error: `retention` is a map\n".to_string(),
+        "error: there is no value `zzz`\n".to_string(),
+        "  = help: values here are podSelector, grace, ".to_string(),
     ] {
         assert!(ran.out.contains(&expected), "{expected}\n{}", ran.out);
     }

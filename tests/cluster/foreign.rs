@@ -1,7 +1,7 @@
 //! What is not ours is left as it is, and what cannot be made is said.
 
 use crate::support::{Room, condition, endless, uid, until};
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -294,13 +294,13 @@ async fn a_refused_revision_is_said() {
 #[tokio::test]
 async fn a_name_that_the_api_server_refuses_is_said_in_its_words() {
     let room = Room::new("name").await;
-    let mut files = embedded();
+    let mut files = Layer::built_in().files;
     let template = files.get_mut("templates/service.yaml").unwrap();
     *template = template.replace(
         "\n  name: {{ master }}\n",
         "\n  name: {{ \"1-\" ~ master }}\n",
     );
-    let (bundle, _) = Bundle::load(&files, &BTreeMap::new()).unwrap();
+    let (bundle, _) = Bundle::load(&[files.clone().into()], &BTreeMap::new()).unwrap();
     let _operator = room.operator_of(bundle).await;
     room.create(endless("load")).await;
     until_refused(&room, "load", "Service 1-load-master: ").await;

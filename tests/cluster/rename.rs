@@ -4,7 +4,7 @@
 
 use crate::support::{Room, bundle_with, condition, longer, test, until};
 use lotest::api::v2::LocustTest;
-use lotest::bundle::{Bundle, Files, embedded};
+use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::render::{Child, render};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -366,13 +366,13 @@ fn assert_renamed(before: &[Child], after: &[Child]) {
 #[tokio::test]
 async fn a_bundle_under_other_names_runs_as_well() {
     let mut words = Words::new();
-    let mut files = embedded();
+    let mut files = Layer::built_in().files;
     let names = rename(&mut files, &mut words);
     let mut values = yaml(&files["values.yaml"]);
     values["grace"]["pods"] = "2s".into();
     files.insert("values.yaml".into(), values.to_string());
     let bundle = load(&files);
-    let built_in = load(&embedded());
+    let built_in = load(&Layer::built_in().files);
     // With telemetry there is no exporter.
     assert_renamed(
         &rendered(&built_in, &test("load")),

@@ -4,12 +4,14 @@ use crate::support::{InProcess, Room, condition, config, endless, test, uid, unt
 use crate::writes::{Point, Writes};
 use futures::future::join_all;
 use kube::client::ClientBuilder;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn bundle() -> Bundle {
-    Bundle::load(&embedded(), &BTreeMap::new()).unwrap().0
+    Bundle::load(&[Layer::built_in()], &BTreeMap::new())
+        .unwrap()
+        .0
 }
 
 /// A master waits for its workers and ends by itself; the simulated one is told to.

@@ -4,14 +4,16 @@
 use crate::pods::{has_ended, name};
 use crate::support::{Room, bundle_with, condition, endless, test, uid, until};
 use jiff::Timestamp;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const TTL: &[(&str, &str)] = &[("JOB_TTL_SECONDS_AFTER_FINISHED", "1")];
 
 fn built_in() -> Bundle {
-    Bundle::load(&embedded(), &BTreeMap::new()).unwrap().0
+    Bundle::load(&[Layer::built_in()], &BTreeMap::new())
+        .unwrap()
+        .0
 }
 
 /// The built-in bundle with other lines in its values.

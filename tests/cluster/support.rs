@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher;
 use kube::{Client, Config};
-use lotest::bundle::{Bundle, Files, embedded};
+use lotest::bundle::{Bundle, Files, Layer};
 use lotest::controller::{self, Addresses};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -445,9 +445,9 @@ pub fn endless(name: &str) -> Value {
 
 /// The built-in bundle with its files changed.
 pub fn bundle_with(change: impl FnOnce(&mut Files)) -> Bundle {
-    let mut files = embedded();
+    let mut files = Layer::built_in().files;
     change(&mut files);
-    match Bundle::load(&files, &BTreeMap::new()) {
+    match Bundle::load(&[files.clone().into()], &BTreeMap::new()) {
         Ok((bundle, _)) => bundle,
         Err(problems) => {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

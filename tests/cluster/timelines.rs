@@ -8,7 +8,7 @@
 use crate::player::{self, Cannot, Player};
 use futures::StreamExt;
 use jiff::SignedDuration;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use lotest::engine::replay::replay;
 use lotest::engine::timeline::{Entry, Timeline};
 use serde_json::{Map, Value};
@@ -32,13 +32,13 @@ const MORE_GRACE: &[(&str, &str)] = &[("pods: 2m", "pods: 45s"), ("room: 10m", "
 const MORE_PATIENCE: Duration = Duration::from_secs(180);
 
 fn bundle(settings: &BTreeMap<String, String>, grace: &[(&str, &str)]) -> Bundle {
-    let mut files = embedded();
+    let mut files = Layer::built_in().files;
     let values = files.get_mut("values.yaml").unwrap();
     for (from, to) in grace {
         assert!(values.contains(from), "{from} is not in values.yaml");
         *values = values.replace(from, to);
     }
-    Bundle::load(&files, settings).unwrap().0
+    Bundle::load(&[files.clone().into()], settings).unwrap().0
 }
 
 /// A golden timeline with what the pure engine makes of it.

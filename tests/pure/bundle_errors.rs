@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use lotest::api::v2::LocustTest;
 use lotest::bundle::problem::Problem;
-use lotest::bundle::{Bundle, Files, embedded};
+use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::render::render;
 
 use crate::support::{base, settings};
@@ -16,7 +16,7 @@ use crate::support::{base, settings};
 type Edit<'a> = (&'a str, &'a str, &'a str);
 
 fn edited(edits: &[Edit]) -> Files {
-    let mut files = embedded();
+    let mut files = Layer::built_in().files;
     for (file, from, to) in edits {
         let text = files.entry(file.to_string()).or_default();
         if from.is_empty() {
@@ -31,7 +31,7 @@ fn edited(edits: &[Edit]) -> Files {
 
 /// The mistakes that loading finds, or the one that rendering meets.
 fn problems(files: &Files, variables: &[&str]) -> Vec<Problem> {
-    let bundle = match Bundle::load(files, &settings(variables)) {
+    let bundle = match Bundle::load(&[files.clone().into()], &settings(variables)) {
         Ok((bundle, _)) => bundle,
         Err(problems) => return problems,
     };
@@ -102,8 +102,8 @@ mistakes! {
     unknown_field_in_a_map: (PHASE, "terminal: [Succeeded, Failed]", "terminals: [Succeeded, Failed]");
     missing_field: (SIGNALS, "  reason: BeingDeleted\n", "");
     unknown_severity: (SIGNALS, "severity: ignore", "severity: ignored");
-    environment_unknown_type: ("environment.yaml", "type: integer}", "type: int}");
-    environment_unknown_value: ("environment.yaml", "ttlSecondsAfterFinished", "ttlSeconds");
+    types_unknown_type: ("types.yaml", "integer: [ttl", "int: [ttl");
+    environment_unknown_value: ("environment.yaml", ": ttlSecondsAfterFinished", ": ttlSeconds");
 
     // Files.
     unknown_rule_file: ("rules/signal.yaml", "", "[]\n");

@@ -3,7 +3,7 @@
 
 use super::support::{file, merge};
 use jiff::Timestamp;
-use lotest::bundle::{Bundle, Files, embedded};
+use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::matcher::{PodFacts, match_child, match_pod};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn catalogue() -> Vec<Row> {
 }
 
 fn load(layer: &Files) -> Bundle {
-    Bundle::load(layer, &BTreeMap::new())
+    Bundle::load(&[layer.clone().into()], &BTreeMap::new())
         .unwrap_or_else(|problems| panic!("{problems:#?}"))
         .0
 }
@@ -108,7 +108,7 @@ impl Shown {
 
 #[test]
 fn every_row_is_seen_by_its_rules() {
-    let bundle = load(&embedded());
+    let bundle = load(&Layer::built_in().files);
     let rows = catalogue();
     assert_eq!(rows.len(), ROWS);
     let mut wrong = Vec::new();
@@ -125,7 +125,7 @@ fn every_row_is_seen_by_its_rules() {
 
 #[test]
 fn every_row_names_what_it_comes_to() {
-    let bundle = load(&embedded());
+    let bundle = load(&Layer::built_in().files);
     let transitions = bundle.rules.phase.transitions.iter();
     let phases: Vec<&str> = transitions.map(|t| t.guard.origin.id.as_str()).collect();
     for row in catalogue() {
@@ -149,7 +149,7 @@ fn every_row_names_what_it_comes_to() {
 
 #[test]
 fn every_signal_rule_has_a_place_in_the_catalogue() {
-    let bundle = load(&embedded());
+    let bundle = load(&Layer::built_in().files);
     let rows = catalogue();
     let shown = rows.iter().flat_map(|row| &row.shows);
     let named: BTreeSet<&String> = shown.flat_map(|shown| &shown.rules).collect();

@@ -1,7 +1,7 @@
 //! The index, where objects lose what ties them to their test.
 
 use jiff::Timestamp;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use lotest::engine::index::{Index, Key, Listed};
 use lotest::engine::run::Run;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn owned(kind: &str, name: &str, version: &str, owner: &str) -> Value {
 
 /// An index with one test that has one child and one pod.
 fn index() -> (Index, Key) {
-    let (bundle, _) = Bundle::load(&embedded(), &BTreeMap::new()).unwrap();
+    let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
     let mut index = Index::new(Arc::new(bundle));
     let test = json!({
         "apiVersion": "locust.io/v2", "kind": "LocustTest", "spec": {},
@@ -122,7 +122,7 @@ fn a_pod_that_lost_its_owner_while_it_waited_is_nobody_s() {
 /// then taken for one that may have run, not for one that somebody deleted.
 #[test]
 fn a_child_that_nobody_saw_go_is_looked_for() {
-    let (bundle, _) = Bundle::load(&embedded(), &BTreeMap::new()).unwrap();
+    let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
     let gone = |watched: bool| {
         let (mut index, key) = index();
         let run = Run {

@@ -2,7 +2,7 @@
 //! otherwise.
 
 use super::support::yaml;
-use lotest::bundle::{Bundle, Files, embedded};
+use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::golden::Case;
 use lotest::engine::replay::replay;
 use lotest::engine::timeline::Timeline;
@@ -22,7 +22,7 @@ const NOT_IN_TIMELINES: [&str; 4] = [
 ];
 
 fn load(layer: &Files) -> Bundle {
-    Bundle::load(layer, &BTreeMap::new())
+    Bundle::load(&[layer.clone().into()], &BTreeMap::new())
         .unwrap_or_else(|problems| panic!("{problems:#?}"))
         .0
 }
@@ -71,7 +71,7 @@ impl Told {
                 let entries = replay(bundle, timeline).ok()?;
                 serde_saphyr::to_string(&entries).ok()
             }
-            None => Some(self.case.run(layer).ok()?.text),
+            None => Some(self.case.run(&[layer.clone().into()]).ok()?.text),
         }
     }
 
@@ -170,7 +170,7 @@ struct Change {
 
 /// The changes that no timeline notices. The likely ones are asked first, and the first that differs is enough.
 fn unnoticed(changes: Vec<Change>) -> Vec<String> {
-    let layer = embedded();
+    let layer = Layer::built_in().files;
     let bundle = Arc::new(load(&layer));
     let timelines = timelines();
     let whole = |told: &Told| {
@@ -204,7 +204,7 @@ fn unnoticed(changes: Vec<Change>) -> Vec<String> {
 
 #[test]
 fn every_rule_is_missed() {
-    let layer = embedded();
+    let layer = Layer::built_in().files;
     let mut rules = rules();
     assert!(rules.len() > 80, "the rules were not found");
     rules.retain(|rule| !NOT_IN_TIMELINES.contains(&rule.id.as_str()));
@@ -238,7 +238,7 @@ fn every_value_of_the_rules_matters() {
         let mut values = values.clone();
         let value = values.pointer_mut(pointer).unwrap();
         *value = "7s".into();
-        let mut layer = embedded();
+        let mut layer = Layer::built_in().files;
         layer.insert("values.yaml".into(), values.to_string());
         changes.push(Change {
             name: pointer.to_string(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use lotest::api::v2::LocustTest;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use lotest::engine::index::Key;
 use lotest::engine::render::{Child, render, text};
 use lotest::engine::run::Revision;
@@ -23,7 +23,7 @@ pub static STATES: LazyLock<Value> = LazyLock::new(|| yaml("tests/states.yaml"))
 /// The built-in bundle, and one with rules for pods that the status dates between those that Kubernetes dates, and
 /// with a retention; and one in which nothing that pods suffer from is fatal.
 pub static BUNDLES: LazyLock<[Arc<Bundle>; 3]> = LazyLock::new(|| {
-    let files = embedded();
+    let files = Layer::built_in().files;
     let mut other = files.clone();
     let signals = other.get_mut("rules/signals.yaml").unwrap();
     signals.push_str(
@@ -44,7 +44,13 @@ pub static BUNDLES: LazyLock<[Arc<Bundle>; 3]> = LazyLock::new(|| {
     let mut patient = other.clone();
     let signals = patient.get_mut("rules/signals.yaml").unwrap();
     *signals = signals.replace("severity: fatal", "severity: degraded");
-    [files, other, patient].map(|files| Arc::new(Bundle::load(&files, &BTreeMap::new()).unwrap().0))
+    [files, other, patient].map(|files| {
+        Arc::new(
+            Bundle::load(&[files.clone().into()], &BTreeMap::new())
+                .unwrap()
+                .0,
+        )
+    })
 });
 
 /// The test as created, and what it is started with.

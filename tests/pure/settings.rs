@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use serde_json::Value;
 
 use crate::support::{Made, ROLES, file, load, made_with, settings};
@@ -196,8 +196,11 @@ fn a_bad_runtime_class_refuses_to_load() {
 
 #[track_caller]
 fn assert_refused(variable: &str, bad: &str, expected: &str) {
-    let problems =
-        Bundle::load(&embedded(), &settings(&[&format!("{variable}={bad}")])).unwrap_err();
+    let problems = Bundle::load(
+        &[Layer::built_in()],
+        &settings(&[&format!("{variable}={bad}")]),
+    )
+    .unwrap_err();
     let [problem] = problems.as_slice() else {
         panic!("one problem expected, not {problems:?}");
     };
@@ -210,7 +213,7 @@ fn assert_refused(variable: &str, bad: &str, expected: &str) {
 #[test]
 fn all_bad_variables_are_named_at_once() {
     let problems = Bundle::load(
-        &embedded(),
+        &[Layer::built_in()],
         &settings(&[
             "POD_CPU_REQUEST=x",
             "POD_MEM_LIMIT=y",

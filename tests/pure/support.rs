@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use lotest::api::v2::LocustTest;
-use lotest::bundle::{Bundle, embedded};
+use lotest::bundle::{Bundle, Layer};
 use lotest::engine::render::render;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ pub fn settings(variables: &[&str]) -> BTreeMap<String, String> {
 /// The built-in bundle under this environment, and what it warned of.
 #[track_caller]
 pub fn load(variables: &[&str]) -> (Bundle, Vec<String>) {
-    Bundle::load(&embedded(), &settings(variables)).unwrap_or_else(|p| panic!("{p:#?}"))
+    Bundle::load(&[Layer::built_in()], &settings(variables)).unwrap_or_else(|p| panic!("{p:#?}"))
 }
 
 /// The children of a test, by their stem.

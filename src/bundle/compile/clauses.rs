@@ -1,15 +1,16 @@
 //! What rules are made of, compiled: clauses, paths, texts and durations.
 
 use super::Compiler;
-use crate::bundle::problem::{Place, nearest};
-use crate::bundle::rules::{self as written, Placed};
+use crate::bundle::problem::nearest;
+use crate::bundle::rules as written;
+use crate::bundle::tree::At;
+use crate::bundle::typed::Placed;
 use crate::engine::clause::{Accept, Clause, Operand, Operator};
 use crate::engine::path::{Path, Scope};
 use crate::engine::text::Text;
 use jiff::SignedDuration;
 use regex::Regex;
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
 /// A duration as rules write it.
 pub(super) enum Lasting {
@@ -20,10 +21,10 @@ pub(super) enum Lasting {
 impl Compiler<'_> {
     pub(super) fn clause(
         &mut self,
-        written: Spanned<written::Clause>,
+        written: Placed<written::Clause>,
         roots: &[&str],
     ) -> Option<Clause> {
-        let at = Place::from(&written);
+        let at = written.at;
         let w = written.value;
         let forms = [
             w.all.is_some(),
@@ -104,7 +105,7 @@ impl Compiler<'_> {
         }
         if let Some(within) = w.within {
             let Some(of) = w.of else {
-                self.problem(&within, "`within` says how long, but not after what")
+                self.problem(within.at, "`within` says how long, but not after what")
                     .help = Some("add `of: $.path.of.the.earlier.time`".into());
                 return None;
             };
@@ -125,7 +126,7 @@ impl Compiler<'_> {
                     Some(_) => "a clause takes one operator, and this one has several",
                     None => "a clause takes one operator, and this one has none",
                 };
-                self.problem(written_path, message).help = Some(
+                self.problem(written_path.at, message).help = Some(
                     "operators are eq, ne, in, notIn, prefix, matches, exists, absent, gt, gte, lt, lte and within; join clauses with `all`".into(),
                 );
                 None
@@ -135,7 +136,7 @@ impl Compiler<'_> {
 
     fn clauses(
         &mut self,
-        all: Vec<Spanned<written::Clause>>,
+        all: Vec<Placed<written::Clause>>,
         roots: &[&str],
     ) -> Option<Vec<Clause>> {
         let compiled: Vec<_> = all.into_iter().map(|c| self.clause(c, roots)).collect();
@@ -158,17 +159,17 @@ impl Compiler<'_> {
             None => Some(Operand::Literal(operand)),
             Some(path) => {
                 // Literals are any JSON, so operands do not remember where they stand.
-                let at = self.place_of(near.into(), near.value.len(), path);
+                let at = self.sources.find(near.at, near.value.len(), path);
                 self.path_at(path, at, roots).map(Operand::Path)
             }
         }
     }
 
     pub(super) fn path(&mut self, written: &Placed, roots: &[&str]) -> Option<Path> {
-        self.path_at(&written.value, written.into(), roots)
+        self.path_at(&written.value, written.at, roots)
     }
 
-    fn path_at(&mut self, written: &str, at: Place, roots: &[&str]) -> Option<Path> {
+    fn path_at(&mut self, written: &str, at: At, roots: &[&str]) -> Option<Path> {
         match Path::compile(written) {
             Ok(path) => self.known_root(at, &path, roots).then_some(path),
             Err(message) => {
@@ -178,13 +179,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn bad_path(&mut self, at: Place, message: String) {
+    fn bad_path(&mut self, at: At, message: String) {
         self.problem(at, message).help = Some(
             "a path is names and filters, such as `$.status.phase` or `$.status.conditions[?@.type == 'Ready'].status`".into(),
         );
     }
 
-    fn known_root(&mut self, at: Place, path: &Path, roots: &[&str]) -> bool {
+    fn known_root(&mut self, at: At, path: &Path, roots: &[&str]) -> bool {
         if roots.contains(&path.root()) {
             return true;
         }
@@ -207,14 +208,17 @@ impl Compiler<'_> {
                 let mut known = true;
                 for path in text.paths() {
                     let at =
-                        self.place_of(written.into(), 0, path.as_str().trim_start_matches("$."));
+                        self.sources
+                            .find(written.at, 0, path.as_str().trim_start_matches("$."));
                     known &= self.known_root(at, path, roots);
                 }
                 known.then_some(text)
             }
             Err((offset, message)) => {
                 let rest = written.value.get(offset..).unwrap_or_default();
-                let at = self.place_of(written.into(), 0, rest.lines().next().unwrap_or_default());
+                let at = self
+                    .sources
+                    .find(written.at, 0, rest.lines().next().unwrap_or_default());
                 if rest.contains("}}") {
                     self.bad_path(at, message);
                 } else {
@@ -223,16 +227,6 @@ impl Compiler<'_> {
                 None
             }
         }
-    }
-
-    /// Where `text` stands, `skip` bytes or more behind `from`; `from` when it is written in another way.
-    fn place_of(&self, from: Place, skip: usize, text: &str) -> Place {
-        let find = || {
-            let start = from.offset(self.source)? + skip;
-            let at = start + self.source.get(start..)?.find(text)?;
-            Some(Place::of_offset(self.source, at))
-        };
-        find().unwrap_or(from)
     }
 
     pub(super) fn regex(&mut self, written: &Placed) -> Option<Regex> {
@@ -244,7 +238,7 @@ impl Compiler<'_> {
                 let reason = text.lines().next_back().unwrap_or_default();
                 let reason = reason.trim_start_matches("error: ");
                 let message = format!("`{}` is not a regular expression: {reason}", written.value);
-                self.problem(written, message).help = Some(
+                self.problem(written.at, message).help = Some(
                     "the syntax is that of Rust's regex: no look-around, no back-references".into(),
                 );
                 None
@@ -258,13 +252,13 @@ impl Compiler<'_> {
         let text = if written.value.starts_with('$') {
             let path = self.path(written, &["values"])?;
             // Values that could not be read were reported already.
-            let values = self.values?;
-            let text = match path.first(&Values(values)) {
+            let values = &self.known.values?.value;
+            let text = match path.first(&OfValues(values)) {
                 Some(Value::String(text)) => text.clone(),
                 Some(other) => other.to_string(),
                 None => {
                     let message = format!("the values have nothing at {subject}");
-                    self.problem(written, message).help =
+                    self.problem(written.at, message).help =
                         Some("add it to values.yaml, or write a duration, such as `2m`".into());
                     return None;
                 }
@@ -280,7 +274,7 @@ impl Compiler<'_> {
         match text.parse::<SignedDuration>() {
             Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
             _ => {
-                self.problem(written, format!("{subject} is not a duration"))
+                self.problem(written.at, format!("{subject} is not a duration"))
                     .help = Some(
                     "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`"
                         .into(),
@@ -291,9 +285,9 @@ impl Compiler<'_> {
     }
 }
 
-struct Values<'a>(&'a Value);
+struct OfValues<'a>(&'a Value);
 
-impl Scope for Values<'_> {
+impl Scope for OfValues<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         (name == "values").then_some(self.0)
     }

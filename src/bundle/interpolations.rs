@@ -1,0 +1,178 @@
+//! The tags of a template, and the check that nothing touches an interpolation.
+
+use super::problem::Problem;
+use std::fmt::Write;
+
+/// Refuses text that touches an interpolation: a JSON value inside a longer
+/// scalar is not what anybody means.
+pub(super) fn check_interpolations(file: &str, source: &str, problems: &mut Vec<Problem>) {
+    for tag in tags(source).filter(|t| t.kind == "{{") {
+        let before = text_before(source, tag.start);
+        let after = text_after(source, tag.end);
+        let starts_value = before.is_empty()
+            || before.ends_with([':', '-', ','])
+                && before.len() < untrimmed(source, tag.start).len()
+            || before.ends_with(['[', '{', '(']);
+        let ends_value = after.is_empty()
+            || after.starts_with([',', ']', '}', ':'])
+            || after.starts_with('#') && source[tag.end..].starts_with(' ');
+        if !starts_value || !ends_value {
+            let problem = Problem::new(
+                file,
+                "text touches an interpolation, which is a whole JSON value",
+            );
+            let help = untouched(source, &tag, &before, &after);
+            problems.push(problem.at_offset(source, tag.start).help(help));
+        }
+    }
+}
+
+/// What to write instead of text that touches an interpolation.
+fn untouched(source: &str, tag: &Tag, before: &str, after: &str) -> String {
+    let inner = source[tag.start + 2..tag.end - 2].trim_matches('-').trim();
+    if before.starts_with('#') {
+        return "a comment of a template is written {# ... #}".into();
+    }
+    let spaced = untrimmed(source, tag.start).ends_with(char::is_whitespace);
+    if before.ends_with(':') && !spaced {
+        return format!("write a space before it: {{{{ {inner} }}}}");
+    }
+    let glued = |c: char| c.is_whitespace() || "{}[],".contains(c);
+    let lead = match spaced {
+        true => "",
+        false => before.rsplit(glued).next().unwrap_or_default(),
+    };
+    let trail = after.split(glued).next().unwrap_or_default();
+    if before.ends_with(['"', '\'']) || after.starts_with(['"', '\'']) {
+        return format!("leave the quotes out, they come with the value: {{{{ {inner} }}}}");
+    }
+    let quoted = |text: &str| match text {
+        "" => None,
+        text => Some(format!("\"{text}\"")),
+    };
+    let parts = [quoted(lead), Some(inner.to_string()), quoted(trail)];
+    match parts.iter().flatten().count() {
+        1 => "join the two in one expression: {{ a ~ b }}".to_string(),
+        _ => {
+            let joined: Vec<String> = parts.into_iter().flatten().collect();
+            format!(
+                "make the text a part of the expression: {{{{ {} }}}}",
+                joined.join(" ~ ")
+            )
+        }
+    }
+}
+
+pub(super) struct Tag {
+    pub kind: &'static str,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The tags of a template: `{{ }}`, `{% %}`, `{# #}`, with strings skipped.
+pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let open = at + source[at..].find(['{']).filter(|_| at < source.len())?;
+        let (kind, close) = match source.get(open..open + 2) {
+            Some("{{") => ("{{", "}}"),
+            Some("{%") => ("{%", "%}"),
+            Some("{#") => ("{#", "#}"),
+            _ => ("", ""),
+        };
+        if kind.is_empty() {
+            at = open + 1;
+            return Some(Tag {
+                kind,
+                start: open,
+                end: at,
+            });
+        }
+        let end = closing(source, open + 2, close, kind != "{#");
+        at = end;
+        Some(Tag {
+            kind,
+            start: open,
+            end,
+        })
+    })
+}
+
+fn closing(source: &str, from: usize, close: &str, strings: bool) -> usize {
+    let mut quote = None;
+    let mut escaped = false;
+    for (n, c) in source[from..].char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if strings && (c == '"' || c == '\'') => quote = Some(c),
+            None if source[from + n..].starts_with(close) => return from + n + close.len(),
+            None => {}
+        }
+    }
+    source.len()
+}
+
+/// The text of the line before `at`, without block tags and comments.
+fn text_before(source: &str, at: usize) -> String {
+    untrimmed(source, at).trim_end().to_string()
+}
+
+fn untrimmed(source: &str, at: usize) -> String {
+    let start = source[..at].rfind('\n').map_or(0, |n| n + 1);
+    without_blocks(&source[start..at])
+}
+
+fn text_after(source: &str, at: usize) -> String {
+    let end = source[at..].find('\n').map_or(source.len(), |n| at + n);
+    without_blocks(&source[at..end]).trim().to_string()
+}
+
+fn without_blocks(text: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for tag in tags(text).filter(|t| t.kind == "{%" || t.kind == "{#") {
+        out.push_str(&text[at..tag.start]);
+        at = tag.end;
+    }
+    let _ = write!(out, "{}", &text[at..]);
+    out.trim_start().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(source: &str) -> usize {
+        let mut problems = Vec::new();
+        check_interpolations("templates/x.yaml", source, &mut problems);
+        problems.len()
+    }
+
+    #[test]
+    fn text_must_not_touch_an_interpolation() {
+        for source in [
+            "a: {{ b }}",
+            "- {{ b }}",
+            "a: [{{ b }}, {{ c }}]",
+            "a: {x: {{ b }}}",
+            "{{ key }}: {{ value }}",
+            "a: {{ \"}} x\" ~ b }} # why",
+            "a: {% if x %}{{ b }}{% endif %}",
+        ] {
+            assert_eq!(problems(source), 0, "{source}");
+        }
+        for source in [
+            "a: x-{{ b }}",
+            "a: {{ b }}-x",
+            "a: \"{{ b }}\"",
+            "a: {{ b }}{{ c }}",
+            "a:{{ b }}",
+            "# {{ b }}",
+        ] {
+            assert!(problems(source) > 0, "{source}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Layers: directories of templates, rules and values, each on top of the one before it; and the files that they are made
+//! of, by number, for messages.
+
+use super::problem::{Place, Problem, nearest};
+use super::tree::At;
+use include_dir::{Dir, include_dir};
+use std::collections::BTreeMap;
+
+/// The files of a layer by path, such as `templates/service.yaml`.
+pub type Files = BTreeMap<String, String>;
+
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+static RULES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rules");
+
+/// A directory of templates/, rules/, values.yaml and golden/.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// The directory, for messages; empty for the layer that the binary carries.
+    pub name: String,
+    pub files: Files,
+}
+
+impl From<Files> for Layer {
+    /// A layer without a name: messages call its files by their paths in it.
+    fn from(files: Files) -> Layer {
+        let name = String::new();
+        Layer { name, files }
+    }
+}
+
+impl Layer {
+    /// The layer that the binary carries.
+    pub fn built_in() -> Layer {
+        let mut files = Files::new();
+        for (folder, dir) in [("templates", &TEMPLATES), ("rules", &RULES)] {
+            for file in dir.files() {
+                if let (Some(name), Some(text)) = (
+                    file.path().file_name().and_then(|n| n.to_str()),
+                    file.contents_utf8(),
+                ) {
+                    files.insert(format!("{folder}/{name}"), text.to_string());
+                }
+            }
+        }
+        for (name, text) in [
+            ("values.yaml", include_str!("../../values.yaml")),
+            ("types.yaml", include_str!("../../types.yaml")),
+            ("environment.yaml", include_str!("../../environment.yaml")),
+        ] {
+            files.insert(name.into(), text.into());
+        }
+        files.into()
+    }
+
+    /// What messages call a file of it.
+    pub fn path(&self, file: &str) -> String {
+        match self.name.as_str() {
+            "" => file.to_string(),
+            name => format!("{}/{file}", name.trim_end_matches('/')),
+        }
+    }
+
+    /// What messages call the layer.
+    pub fn title(&self) -> &str {
+        match self.name.as_str() {
+            "" => "built-in",
+            name => name,
+        }
+    }
+
+    /// Reports files that no layer has.
+    pub(super) fn check_names(&self, problems: &mut Vec<Problem>) {
+        const ALL: &str = "a layer has templates/*.yaml, rules/*.yaml, values.yaml and golden/";
+        for file in self.files.keys() {
+            let in_folder = ["templates/", "rules/"].iter().any(|folder| {
+                let name = file.strip_prefix(folder);
+                name.is_some_and(|n| n.ends_with(".yaml") && !n.contains('/'))
+            });
+            let single = ["values.yaml", "types.yaml", "environment.yaml"];
+            if in_folder || single.contains(&file.as_str()) || file.starts_with("golden/") {
+                continue;
+            }
+            let help = match nearest(file, single) {
+                Some(near) if !file.contains('/') => format!("did you mean `{near}`?"),
+                _ => ALL.to_string(),
+            };
+            problems.push(Problem::new(&self.path(file), "not a file of a layer").help(help));
+        }
+    }
+}
+
+/// All files that were read, by number.
+#[derive(Debug, Default)]
+pub struct Sources(Vec<Source>);
+
+#[derive(Debug)]
+pub struct Source {
+    /// The number of its layer.
+    pub layer: usize,
+    /// What messages call it.
+    pub path: String,
+    pub text: String,
+}
+
+impl Sources {
+    pub fn add(&mut self, layer: usize, path: String, text: &str) -> usize {
+        self.0.push(Source {
+            layer,
+            path,
+            text: text.to_string(),
+        });
+        self.0.len() - 1
+    }
+
+    pub fn get(&self, at: At) -> Option<&Source> {
+        self.0.get(at.file)
+    }
+
+    /// `path:line`
+    pub fn place(&self, at: At) -> String {
+        let path = self.get(at).map_or("", |s| s.path.as_str());
+        format!("{path}:{}", at.line)
+    }
+
+    pub fn problem(&self, at: At, message: impl Into<String>) -> Problem {
+        match self.get(at) {
+            None => Problem::new("", message),
+            Some(source) => {
+                Problem::new(&source.path, message).at(&source.text, at.line, at.column)
+            }
+        }
+    }
+
+    /// Where `text` stands, `skip` bytes or more behind `from`; `from` when it is written in another way.
+    pub fn find(&self, from: At, skip: usize, text: &str) -> At {
+        let find = || {
+            let source = &self.get(from)?.text;
+            let Place { line, column } = {
+                let place = Place {
+                    line: from.line,
+                    column: from.column,
+                };
+                let start = place.offset(source)? + skip;
+                let found = start + source.get(start..)?.find(text)?;
+                Place::of_offset(source, found)
+            };
+            Some(At {
+                line,
+                column,
+                ..from
+            })
+        };
+        find().unwrap_or(from)
+    }
+}
