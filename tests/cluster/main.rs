@@ -13,6 +13,7 @@ mod idle;
 mod invalid;
 mod lifecycle;
 mod many;
+mod operators;
 mod player;
 mod pods;
 mod process;

@@ -2,7 +2,8 @@
 //! left to the Job controller, whose pods end such that it comes to the same.
 
 use crate::pods::name;
-use crate::support::{InProcess, Room, condition, uid};
+use crate::operators::InProcess;
+use crate::support::{Room, condition, uid};
 use crate::timelines::Said;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;

@@ -1,7 +1,8 @@
 //! Pods that a test plays with: they are found, told how to behave (see README.md), and given a status.
 
 use crate::idle::logged;
-use crate::support::{Room, audit, until};
+use crate::operators::audit;
+use crate::support::{Room, until};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -89,7 +90,7 @@ impl Room {
         let all = audit().into_iter().filter(|r| {
             r["objectRef"]["namespace"] == *self.namespace
                 && r["verb"] == "delete"
-                && r["user"]["username"] == crate::support::OPERATOR
+                && r["user"]["username"] == crate::operators::OPERATOR
         });
         let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
         all.map(|r| {
