@@ -14,7 +14,6 @@ mod invalid;
 mod lifecycle;
 mod many;
 mod operators;
-mod player;
 mod pods;
 mod process;
 mod reference;
