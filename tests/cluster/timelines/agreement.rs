@@ -57,7 +57,7 @@ impl<F: Fn() -> Bundle> Player<F> {
             let agrees = |said| differences(test, said, false).is_empty();
             ahead || agrees(said) || agrees(next)
         };
-        self.wait(at, agrees, said, false).await
+        self.wait(at, agrees, said, last, false).await
     }
 
     /// Waits until the test has come to the end that the pure engine has for it.
@@ -65,7 +65,7 @@ impl<F: Fn() -> Bundle> Player<F> {
         // The Job controller has words of its own, and a Job with a time to live takes the evidence with it.
         let messages = !self.used_quota && !self.used_others && self.tells;
         let is_same = |test: &Value| differences(test, last, messages).is_empty();
-        self.wait("its end", is_same, last, messages).await
+        self.wait("its end", is_same, last, last, messages).await
     }
 
     async fn wait(
@@ -73,17 +73,25 @@ impl<F: Fn() -> Bundle> Player<F> {
         at: &str,
         agrees: impl Fn(&Value) -> bool,
         said: &Said,
+        last: &Said,
         messages: bool,
     ) -> Result<(), String> {
-        let mut last = Value::Null;
-        let there = poll(self.patience, async || {
-            last = self.room.get("LocustTest", &self.test).await?;
-            agrees(&last).then_some(())
+        let mut test = Value::Null;
+        let agreed = poll(self.patience, async || {
+            test = self.room.get("LocustTest", &self.test).await?;
+            let phase = &test["status"]["phase"];
+            let has_ended = phase == "Succeeded" || phase == "Failed";
+            match agrees(&test) {
+                true => Some(true),
+                // No test leaves a phase that is an end.
+                false => (has_ended && phase != last.phase()).then_some(false),
+            }
         });
-        there.await.ok_or_else(|| {
-            let differences = differences(&last, said, messages).join("\n");
-            format!("at {at} the two do not agree:\n{differences}")
-        })
+        if agreed.await == Some(true) {
+            return Ok(());
+        }
+        let differences = differences(&test, said, messages).join("\n");
+        Err(format!("at {at} the two do not agree:\n{differences}"))
     }
 }
 
