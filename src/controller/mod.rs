@@ -17,6 +17,7 @@ mod watch;
 use crate::bundle::Bundle;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
+use crate::engine::text::escape;
 use children::Claims;
 use jiff::Timestamp;
 use kube::client::ClientBuilder;
@@ -318,7 +319,7 @@ impl Controller {
             }
             Some(reason) => {
                 let wait = self.queue.work(key).failed();
-                tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
+                tracing::warn!(test = %key, retry_in = ?wait, "{}", escape(&reason));
                 self.queue.add(key, Instant::now() + wait);
                 if outcome.deeds_failed {
                     self.queue.work(key).deeds_after = Some(Instant::now() + wait);
@@ -338,7 +339,7 @@ impl Controller {
     }
 }
 
-/// An error with what is behind it, as far as its own text leaves it out.
+/// An error with what is behind it, as far as its own text leaves it out. It may quote an object, so it is escaped.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = said(error);
     let mut cause = error.source();
@@ -349,7 +350,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    escape(&text)
 }
 
 /// The API server's own words, without the object they came in.
