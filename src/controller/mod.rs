@@ -189,8 +189,10 @@ impl Controller {
             }
             Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
             Change::ChildGone(object) => self.child_gone(&object, now),
-            Change::Children(kind, listed) => self.index.retain_children(&kind, &listed),
-            Change::Pod(object) => self.index.apply_pod(object, now).into_iter().collect(),
+            Change::Children(of, listed) => {
+                self.index.retain_children(&of.group, &of.kind, &listed)
+            }
+            Change::Pod(object) => self.index.apply_pod(&object, now).into_iter().collect(),
             Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
             Change::Pods(listed) => self.index.retain_pods(&listed),
             Change::Synced => {

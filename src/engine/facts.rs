@@ -175,6 +175,12 @@ impl Test {
         }
         self.spans.retain(|_, pods| !pods.is_empty());
         // The next time that the pod suffers from it, its events say something else.
+    /// Takes what is known of a pod.
+    pub(super) fn set_pod(&mut self, facts: PodFacts) {
+        self.set_spans(&facts.name, Some(&facts));
+        self.pods.insert(facts.name.clone(), facts);
+    }
+
         let Test { spans, texts, .. } = self;
         texts.retain(|rule, (about, _)| {
             let pods = spans.get(rule);

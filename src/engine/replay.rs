@@ -208,7 +208,7 @@ impl<'a> Player<'a> {
             }
         };
         merge(&mut pod, &patch);
-        self.index.apply_pod(pod.clone(), BEGINNING + at);
+        self.index.apply_pod(&pod, BEGINNING + at);
         self.pods.insert(name.to_string(), pod);
         Ok(())
     }
@@ -244,7 +244,7 @@ impl<'a> Player<'a> {
             self.index.apply_child(child, BEGINNING + at);
         }
         for pod in self.pods.values() {
-            self.index.apply_pod(pod.clone(), BEGINNING + at);
+            self.index.apply_pod(pod, BEGINNING + at);
         }
         self.index.set_run(&self.key, self.started.run());
         self.index.has_no_more(&self.key);

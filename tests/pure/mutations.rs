@@ -361,7 +361,7 @@ fn verdicts_about_mutants_come_to_rest() {
             if is_pod(original) {
                 object["metadata"]["ownerReferences"] =
                     json!([{"controller": true, "uid": own["uid"]}]);
-                index.apply_pod(object, cluster.now);
+                index.apply_pod(&object, cluster.now);
             } else {
                 for field in ["uid", "ownerReferences", "labels"] {
                     object["metadata"][field] = own[field].clone();
