@@ -305,7 +305,7 @@ impl Controller {
             }
         }
         for (question, answer) in outcome.answers {
-            self.index.set_text(key, question, answer);
+            self.index.answer(key, question, answer, now);
             self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {

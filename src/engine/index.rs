@@ -4,10 +4,10 @@
 //! pod template and its status.
 
 use super::facts::{GONE, Test, UNSEEN, is_gone, state};
+use super::lookup::{Answer, Question};
 use super::matcher::{PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, group, text};
 use super::run::Run;
-use super::signals::Question;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -351,11 +351,15 @@ impl Index {
         }
     }
 
-    /// Notes what a Kubernetes event had to say about a signal; `None` when there was no event.
-    pub fn set_text(&mut self, key: &Key, question: Question, text: Option<String>) {
-        if let Some(test) = self.tests.get_mut(key) {
-            let said = (question.about, text.unwrap_or_default());
-            test.texts.insert(question.rule, said);
+    /// Notes what Kubernetes' events have to say about a signal. The subject may be another by now, or be fine.
+    pub fn answer(&mut self, key: &Key, question: Question, answer: Answer, now: Timestamp) {
+        let signal = self.bundle.rules.signals.get(question.rule);
+        if let (Some(test), Some(signal)) = (self.tests.get_mut(key), signal) {
+            let spans = test.spans.get(&question.rule);
+            let suffers = spans.is_some_and(|pods| pods.contains_key(&question.about.name));
+            if suffers && test.uid_of(&question.about.name) == Some(&question.about.uid) {
+                test.lookups.note(question, signal, answer, now);
+            }
         }
     }
 
@@ -369,14 +373,14 @@ impl Index {
     /// The tests that were refused a child of this name, which is free now: they need not wait any more.
     pub fn freed(&mut self, object: &Value) -> Vec<Key> {
         let of = Key::of(object);
-        let waits = |test: &Test| {
-            let mut refused = test.run.refused.iter();
-            refused.any(|r| text(r, "/name") == of.name && kind(r) == freed)
         let kind = |o: &Value| {
             let group = group(text(o, "/apiVersion")).to_string();
             (group, text(o, "/kind").to_string())
         };
         let freed = kind(object);
+        let waits = |test: &Test| {
+            let mut refused = test.run.refused.iter();
+            refused.any(|r| text(r, "/name") == of.name && kind(r) == freed)
         };
         let tests = self.tests.iter_mut();
         let waiting = tests.filter(|(k, t)| k.namespace == of.namespace && waits(t));

@@ -120,7 +120,7 @@ impl Replica {
             }
             for question in verdict.questions {
                 let answer = cluster.answer(&question);
-                self.index.set_text(&key, question, answer);
+                self.index.answer(&key, question, answer, now);
             }
         }
         panic!("the same is asked again and again");
