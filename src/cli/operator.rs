@@ -2,6 +2,7 @@
 
 use super::{Failure, input};
 use crate::controller::{self, Addresses};
+use crate::engine::text::escape;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -40,7 +41,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log(arguments.log_json);
     let (bundle, warnings) = input::load(&arguments.layers.read()?, &input::settings())?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", escape(&warning));
     }
     tracing::info!(bundle = bundle.digest(), "bundle loaded");
     let addresses = Addresses {

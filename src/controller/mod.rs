@@ -17,6 +17,7 @@ mod watch;
 use crate::bundle::Bundle;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
+use crate::engine::text::escape;
 use children::Claims;
 use jiff::Timestamp;
 use kube::client::ClientBuilder;
@@ -188,8 +189,10 @@ impl Controller {
             }
             Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
             Change::ChildGone(object) => self.child_gone(&object, now),
-            Change::Children(kind, listed) => self.index.retain_children(&kind, &listed),
-            Change::Pod(object) => self.index.apply_pod(object, now).into_iter().collect(),
+            Change::Children(of, listed) => {
+                self.index.retain_children(&of.group, &of.kind, &listed)
+            }
+            Change::Pod(object) => self.index.apply_pod(&object, now).into_iter().collect(),
             Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
             Change::Pods(listed) => self.index.retain_pods(&listed),
             Change::Synced => {
@@ -302,7 +305,7 @@ impl Controller {
             }
         }
         for (question, answer) in outcome.answers {
-            self.index.set_text(key, question, answer);
+            self.index.answer(key, question, answer, now);
             self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {
@@ -318,7 +321,7 @@ impl Controller {
             }
             Some(reason) => {
                 let wait = self.queue.work(key).failed();
-                tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
+                tracing::warn!(test = %key, retry_in = ?wait, "{}", escape(&reason));
                 self.queue.add(key, Instant::now() + wait);
                 if outcome.deeds_failed {
                     self.queue.work(key).deeds_after = Some(Instant::now() + wait);
@@ -338,7 +341,7 @@ impl Controller {
     }
 }
 
-/// An error with what is behind it, as far as its own text leaves it out.
+/// An error with what is behind it, as far as its own text leaves it out. It may quote an object, so it is escaped.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = said(error);
     let mut cause = error.source();
@@ -349,7 +352,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    escape(&text)
 }
 
 /// The API server's own words, without the object they came in.

@@ -11,11 +11,11 @@ use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::drift::asked;
 use crate::engine::index::Key;
+use crate::engine::lookup::{Answer, Question};
 use crate::engine::notice;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
-use crate::engine::signals::Question;
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Map, Value, json};
@@ -45,7 +45,7 @@ pub struct Outcome {
     /// The test as the API server answered the status write.
     pub status: Option<Value>,
     /// What events say about signals.
-    pub answers: Vec<(Question, Option<String>)>,
+    pub answers: Vec<(Question, Answer)>,
     /// Why to try again.
     pub retry: Option<String>,
     /// Something that an action asks for could not be done.
@@ -71,7 +71,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         took: Duration::ZERO,
     };
     for question in &plan.questions {
-        let answer = events::latest(&context.client, &plan.test, question).await;
+        let answer = events::look_up(&context.client, &plan.test, question).await;
         outcome.answers.push((question.clone(), answer));
     }
     for notice in &plan.events {

@@ -21,7 +21,7 @@ pub enum Change {
     Tests(Listed),
     Child(Value),
     ChildGone(Value),
-    Children(String, Listed),
+    Children(ApiResource, Listed),
     Pod(Value),
     PodGone(Value),
     Pods(Listed),
@@ -32,7 +32,7 @@ pub enum Change {
 #[derive(Debug, Clone)]
 enum What {
     Tests,
-    Children(String),
+    Children(ApiResource),
     Pods,
 }
 
@@ -78,7 +78,7 @@ pub async fn run(
     let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
     let mut stages = vec![(tests(), None, What::Tests)];
     for kind in kinds {
-        let what = What::Children(kind.kind.clone());
+        let what = What::Children(kind.clone());
         stages.push((kind, Some(ours.clone()), what));
     }
     stages.push((pods, Some(pod_selector), What::Pods));

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod fields;
 pub mod golden;
 pub mod index;
+pub mod lookup;
 pub mod matcher;
 pub mod notice;
 pub mod path;
