@@ -1,8 +1,11 @@
-//! A recorded state: Kubernetes objects as `kubectl get -o yaml` prints them, taken into an index.
+//! A recorded state: Kubernetes objects as `kubectl get -o yaml` prints them, taken into an index. What the operator
+//! would look up in events is answered from the events among them.
 
 use super::index::{Index, Key};
 use super::render::text;
 use super::run::{Revision, Run};
+use super::signals::Question;
+use super::verdict::evaluate;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index, Vec<Key>) {
     let (tests, others) = parted(flattened(objects), "LocustTest");
     let (pods, others) = parted(others, "Pod");
+    let (events, others) = parted(others, "Event");
     let (revisions, children) = parted(others, "ControllerRevision");
     let mut index = Index::new(Arc::clone(bundle));
     let keys: Vec<Key> = tests.iter().map(Key::of).collect();
@@ -30,7 +34,32 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
         index.set_run(&Key::of(test), run);
         index.has_no_more(&Key::of(test));
     }
+    for key in &keys {
+        let verdict = index.get(key).map(|test| evaluate(bundle, test, now));
+        for question in verdict.map(|v| v.questions).unwrap_or_default() {
+            let answer = answer(&events, &question);
+            index.set_text(key, question, answer);
+        }
+    }
     (index, keys)
+}
+
+/// The text of the latest event that a signal asks for.
+fn answer(events: &[Value], question: &Question) -> Option<String> {
+    let asked = |event: &&Value| {
+        let about = ["/involvedObject/uid", "/regarding/uid"];
+        about.iter().any(|of| text(event, of) == question.about.uid)
+            && question.reasons.iter().any(|r| r == text(event, "/reason"))
+    };
+    let time = |event: &&Value| -> Option<Timestamp> {
+        let times = ["/lastTimestamp", "/deprecatedLastTimestamp", "/eventTime"];
+        times.iter().find_map(|time| text(event, time).parse().ok())
+    };
+    let latest = events.iter().filter(asked).max_by_key(time)?;
+    let said = ["/message", "/note"].map(|field| text(latest, field));
+    said.into_iter()
+        .find(|said| !said.is_empty())
+        .map(str::to_string)
 }
 
 /// From the test's ControllerRevision, when that is among the objects. Otherwise what is missing and what was edited

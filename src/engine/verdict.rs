@@ -61,6 +61,8 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
         let mut again = Trace::new(bundle, test, now);
         conclude(bundle, &afresh, now, Some(&mut again));
         trace.asked_again(again);
+        let stored = at(&test.object, "/status/conditions").and_then(Value::as_array);
+        trace.came_of(bundle, stored.map_or(&[], Vec::as_slice));
     }
     trace.conclude(&verdict);
     (verdict, trace)
