@@ -3,6 +3,7 @@
 use super::golden::{self, Stored};
 use super::{Failure, input, output};
 use crate::bundle::embedded;
+use crate::engine::text::escape;
 use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,7 +78,8 @@ impl Report {
         let text = unified
             .context_radius(3)
             .header(&path, "what the case gives now");
-        self.fails(&text.to_string());
+        let lines: Vec<String> = text.to_string().lines().map(escape).collect();
+        self.fails(&lines.join("\n"));
     }
 
     fn fails(&mut self, text: &str) {
