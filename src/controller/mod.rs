@@ -3,6 +3,7 @@
 //! back. No lock, no finalizer, no polling.
 
 mod apply;
+mod attempts;
 mod children;
 mod deeds;
 mod events;
@@ -232,10 +233,9 @@ impl Controller {
             };
             let work = self.queue.work(&key);
             let bundle = &self.context.bundle;
-            let mut plan = plan::plan(bundle, test, &work.warned, Timestamp::now());
-            if work.deeds_after.is_some_and(|at| at > Instant::now()) {
-                plan.hold_deeds();
-            }
+            let now = Timestamp::now();
+            let mut plan = plan::plan(bundle, test, &work.warned, now);
+            plan.hold_back(&mut work.attempts, now);
             let wait = match plan.only_status() {
                 true => work.status_wait(plan.urgency, STATUS_INTERVAL),
                 false => {
@@ -320,9 +320,6 @@ impl Controller {
                 let wait = self.queue.work(key).failed();
                 tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
                 self.queue.add(key, Instant::now() + wait);
-                if outcome.deeds_failed {
-                    self.queue.work(key).deeds_after = Some(Instant::now() + wait);
-                }
                 let until = now.saturating_add(wait).unwrap_or(now);
                 self.index.retry_at(key, until, outcome.asked);
             }

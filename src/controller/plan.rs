@@ -1,5 +1,6 @@
 //! What one test needs now: decided without a client.
 
+use super::attempts::Attempts;
 use super::queue::Urgency;
 use crate::bundle::Bundle;
 use crate::engine::action::{self, Deed};
@@ -58,9 +59,10 @@ impl Plan {
         self.step == Step::Nothing && self.deeds.is_empty() && self.status.is_some()
     }
 
-    /// Leaves out what actions ask for, which failed a moment ago.
-    pub fn hold_deeds(&mut self) {
-        self.deeds.clear();
+    /// Leaves out what actions asked for a moment ago.
+    pub fn hold_back(&mut self, attempts: &mut Attempts, now: Timestamp) {
+        let next = attempts.hold_back(&mut self.deeds, now);
+        self.next = [self.next, next].into_iter().flatten().min();
     }
 
     /// When time alone may change the plan.

@@ -48,8 +48,6 @@ pub struct Outcome {
     pub answers: Vec<(Question, Option<String>)>,
     /// Why to try again.
     pub retry: Option<String>,
-    /// Something that an action asks for could not be done.
-    pub deeds_failed: bool,
     pub took: Duration,
 }
 
@@ -67,7 +65,6 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         status: None,
         answers: Vec::new(),
         retry: None,
-        deeds_failed: false,
         took: Duration::ZERO,
     };
     for question in &plan.questions {
@@ -120,7 +117,6 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             Ok(Done::Needless) => {}
             Err(e) => {
                 outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e)));
-                outcome.deeds_failed = true;
             }
         }
     }
