@@ -122,10 +122,9 @@ fn event_name(test: &Value, occurrence: &str, notice: &Notice) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let latest = match notice.occurrence {
-        Some(_) => 0,
-        None => test.get("status").map_or(0, latest_time),
-    };
+    // A child is known by its uid alone, whatever has become of the test.
+    let status: Option<Value> = serde_json::from_str(occurrence).ok();
+    let latest = status.as_ref().map_or(0, latest_time);
     let hash = format!("{:x}", hash.finalize());
     format!(
         "{}.{latest:012x}{}",
@@ -173,6 +172,18 @@ mod tests {
         assert_eq!(event, name("2", first.clone(), "a", None));
         assert_ne!(event, name("1", first.clone(), "b", None));
         assert!(event < name("1", later.clone(), "a", None));
+        // So is what happened to a child.
+        let child = |status: &Value| {
+            let test = json!({"metadata": {"name": "load", "uid": "u"}, "status": status});
+            let notice = Notice {
+                kind: EventType::Normal,
+                reason: "Created".into(),
+                message: "Created Job load".into(),
+                occurrence: None,
+            };
+            event_name(&test, "a-uid", &notice)
+        };
+        assert_eq!(child(&first), child(&later));
         // A signal that is warned of is known by its rule and its date, whatever became of the test since.
         let warning = name("1", first.clone(), "on one pod", Some("no-room since 1"));
         assert_eq!(
