@@ -309,6 +309,13 @@ impl Controller {
             self.index.set_run(key, run);
             self.queue.add(key, Instant::now());
         }
+        if outcome.overtaken {
+            // The watch makes it due. The time is for a watch that lags behind or is interrupted.
+            let wait = self.queue.work(key).failed();
+            tracing::debug!(test = %key, "the test has changed; it is looked at again");
+            self.queue.add(key, Instant::now() + wait);
+            return;
+        }
         match outcome.retry {
             None => {
                 let retry = self.index.get(key).and_then(|t| t.run.retry);

@@ -47,6 +47,8 @@ pub struct Outcome {
     /// What events say about signals.
     pub answers: Vec<(Question, Option<String>)>,
     /// Why to try again.
+    /// The test is another by now than the plan was made for.
+    pub overtaken: bool,
     pub retry: Option<String>,
     pub took: Duration,
 }
@@ -65,6 +67,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         status: None,
         answers: Vec::new(),
         retry: None,
+        overtaken: false,
         took: Duration::ZERO,
     };
     for question in &plan.questions {
@@ -80,7 +83,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             // Deleted meanwhile, or another test of the same name by now: the watch will say so.
             // Nothing is made for it any more.
             Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {
-                outcome.retry = Some(format!("cannot write the status: {}", e.message));
+                outcome.overtaken = true;
                 outcome.took = began.elapsed();
                 return outcome;
             }
@@ -137,7 +140,12 @@ async fn write_status(
     let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
+        "metadata": {
+            "name": key.1,
+            "uid": text(test, "/metadata/uid"),
+            // Refused when the status is no longer the one that this follows from: another operator may be ahead.
+            "resourceVersion": text(test, "/metadata/resourceVersion"),
+        },
         "status": status,
     });
     apply::apply(client, &resource, key, Part::Status, &object).await
