@@ -1,6 +1,7 @@
 //! What is done with a run: a failed test stops its load, a run whose Jobs are gone is not repeated, and what is left
 //! of a test is kept as long as the values say.
 
+use crate::idle::logged;
 use crate::pods::{has_ended, name};
 use crate::support::{Room, bundle_with, condition, endless, test, uid, until};
 use jiff::Timestamp;
@@ -219,27 +220,23 @@ async fn what_somebody_else_undoes_is_done_ever_later() {
     load["spec"]["master"]["annotations"]["kwok.lotest/behaviour"] = "crash-loop".into();
     room.create(load).await;
     room.until_phase("load", "Failed").await;
-    let stops = until("the fifth stop", async || {
-        let worker = room.get("Job", "load-worker").await.unwrap();
-        if worker["spec"]["suspend"] == true {
-            let resume = json!({"spec": {"suspend": false}});
-            room.patch("Job", "load-worker", resume).await;
-        }
-        let requests = room.requests().into_iter();
-        let stops = requests.filter(|r| {
-            r["verb"] == "patch"
-                && r["objectRef"]["name"] == "load-worker"
-                && r["requestURI"]
-                    .as_str()
-                    .unwrap()
-                    .ends_with("fieldManager=lotest")
-        });
-        let times: Vec<Timestamp> = stops
-            .map(|r| time(&r["requestReceivedTimestamp"]))
-            .collect();
-        (times.len() >= 5).then_some(times)
-    })
-    .await;
+    for _ in 0..5 {
+        room.until("Job", "load-worker", |j| j["spec"]["suspend"] == true)
+            .await;
+        let resume = json!({"spec": {"suspend": false}});
+        room.patch("Job", "load-worker", resume).await;
+    }
+    logged(&room).await;
+    let mut stops = room.requests();
+    stops.retain(|r| {
+        let from = r["requestURI"].as_str().unwrap();
+        r["objectRef"]["name"] == "load-worker" && from.ends_with("fieldManager=lotest")
+    });
+    let stops: Vec<Timestamp> = stops
+        .iter()
+        .map(|r| time(&r["requestReceivedTimestamp"]))
+        .collect();
+    assert!(stops.len() >= 5, "{stops:?}");
     let lasted = stops[4].duration_since(stops[0]);
     assert!(lasted.as_secs() >= 10, "five writes in {lasted:?}");
     // When nobody undoes it any more, it is so.
