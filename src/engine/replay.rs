@@ -246,7 +246,8 @@ impl<'a> Player<'a> {
         for pod in self.pods.values() {
             self.index.apply_pod(pod.clone(), BEGINNING + at);
         }
-        self.index.set_run(&self.key, self.started.run());
+        self.index
+            .set_run(&self.key, self.started.taken_over(BEGINNING));
         self.index.has_no_more(&self.key);
     }
 

@@ -39,6 +39,9 @@ pub struct Run {
     /// Templates and rules that fail for this test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// When the test was started, if that was by an operator that ran before: what came of it is not known.
+    #[serde(skip)]
+    pub taken_over: Option<Timestamp>,
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Arc<Value>>,
@@ -58,6 +61,14 @@ pub struct Revision {
 }
 
 impl Revision {
+    /// The run of a test that another operator started with this at a time.
+    pub fn taken_over(&self, started: Timestamp) -> Run {
+        Run {
+            taken_over: Some(started),
+            ..self.run()
+        }
+    }
+
     /// The run of a test that was started with this and for which nothing was done yet.
     pub fn run(&self) -> Run {
         Run {

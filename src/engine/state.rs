@@ -68,11 +68,14 @@ fn run(test: &Value, revisions: &[Value]) -> Run {
     let owned = |revision: &&Value| {
         super::index::controller_uid(revision) == Some(text(test, "/metadata/uid"))
     };
-    let data = revisions.iter().find(owned).and_then(|r| r.get("data"));
+    let stored = revisions.iter().find(owned);
+    let data = stored.and_then(|r| r.get("data"));
     let revision = data.and_then(|d| serde_json::from_value::<Revision>(d.clone()).ok());
-    match revision {
-        Some(revision) => revision.run(),
-        None => Run {
+    let started = stored.and_then(|r| text(r, "/metadata/creationTimestamp").parse().ok());
+    match (revision, started) {
+        (Some(revision), Some(started)) => revision.taken_over(started),
+        (Some(revision), None) => revision.run(),
+        (None, _) => Run {
             bundle: Some(text(test, "/status/bundle").to_string()).filter(|b| !b.is_empty()),
             ..Run::default()
         },

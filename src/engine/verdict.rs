@@ -103,6 +103,15 @@ fn now_floor(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
+/// The root `run`. Of a test that another operator started, `age` says how many seconds ago that was.
+fn run_facts(run: &super::run::Run, now: Timestamp) -> Value {
+    let mut facts = serde_json::to_value(run).unwrap_or_default();
+    if let Some(started) = run.taken_over {
+        facts["age"] = now.duration_since(started).as_secs().into();
+    }
+    facts
+}
+
 struct Evaluation<'a> {
     bundle: &'a Bundle,
     test: &'a Test,
@@ -166,7 +175,7 @@ impl<'a> Evaluation<'a> {
             signals: Value::Null,
             worst: None,
             evidence: Value::Null,
-            run: serde_json::to_value(run).unwrap_or_default(),
+            run: run_facts(run, now),
             phase: phase.into(),
         };
         Evaluation {

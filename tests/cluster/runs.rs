@@ -3,8 +3,10 @@
 
 use crate::idle::logged;
 use crate::pods::{has_ended, name};
-use crate::support::{Room, bundle_with, condition, endless, test, uid, until};
+use crate::support::{Room, bundle_with, condition, config, endless, test, uid, until};
+use crate::writes::{Point, Writes};
 use jiff::Timestamp;
+use kube::client::ClientBuilder;
 use lotest::bundle::{Bundle, embedded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -173,8 +175,6 @@ async fn what_ended_while_nobody_looked_is_unknown_and_runs_no_second_time() {
     assert_eq!(unknown.count(), 1, "{events:#?}");
 }
 
-/// What a test was started with is not known, and one of its Jobs may have run to its end: nothing is made.
-#[tokio::test]
 /// The operator was killed as soon as it had made the Jobs: no status says so.
 #[tokio::test]
 async fn jobs_that_were_gone_before_the_first_status_run_no_second_time() {
@@ -244,6 +244,8 @@ async fn what_somebody_else_undoes_is_done_ever_later() {
     room.until("Job", "load-worker", stopped).await;
 }
 
+/// What a test was started with is not known, and one of its Jobs may have run to its end: nothing is made.
+#[tokio::test]
 async fn a_started_test_without_its_revision_gets_nothing_made_again() {
     let room = Room::new("unknown").await;
     let mut operator = room.operator();
