@@ -105,8 +105,11 @@ pub fn cases(layer: &Layer) -> Vec<Case> {
 pub struct Bundles {
     layers: Vec<Layer>,
     /// By the settings and the values of a case, as written.
-    bundles: BTreeMap<[Option<String>; 2], (Arc<Bundle>, Vec<String>)>,
+    bundles: BTreeMap<[Option<String>; 2], Loaded>,
 }
+
+/// A bundle and what its settings are warned of.
+type Loaded = (Arc<Bundle>, Vec<String>);
 
 impl Bundles {
     pub fn new(layers: &[Layer]) -> Bundles {
