@@ -267,7 +267,7 @@ fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("match");
     for (name, pod, hits) in [
         ("running", pod.clone(), 0),
-        ("pending", pending(pod.clone()), 1),
+        ("pending", pending(pod.clone()), 2),
         ("in-trouble", in_trouble(pod, "ImagePullBackOff"), 1),
     ] {
         let now = at(SOON);
