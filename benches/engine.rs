@@ -197,9 +197,9 @@ impl World {
             let child = revision.children.iter().find(|c| c.stem == stem).unwrap();
             running(child, healthy)
         };
-        index.apply_pod(state(&job("master-job"), 0, "ErrImagePull"), now);
+        index.apply_pod(&state(&job("master-job"), 0, "ErrImagePull"), now);
         for n in 0..workers {
-            index.apply_pod(state(&job("worker-job"), n, "ErrImagePull"), now);
+            index.apply_pod(&state(&job("worker-job"), n, "ErrImagePull"), now);
         }
         // In the middle, where neither the first nor the last is special.
         let event = ["ImagePullBackOff", "ErrImagePull"]
@@ -307,7 +307,7 @@ fn concluding(c: &mut Criterion) {
                         event[turn % 2].clone()
                     },
                     |pod| {
-                        index.apply_pod(pod, *now);
+                        index.apply_pod(&pod, *now);
                         evaluate(bundle, index.get(key).unwrap(), *now)
                     },
                     BatchSize::SmallInput,

@@ -14,7 +14,7 @@ mod invalid;
 mod lifecycle;
 mod many;
 mod mount;
-mod player;
+mod operators;
 mod pods;
 mod process;
 mod reference;

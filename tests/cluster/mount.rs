@@ -1,7 +1,8 @@
 //! A layer as the kubelet mounts it, and an operator that has it.
 
+use crate::operators::{Operator, operator_command};
 use crate::process::{free_port, get};
-use crate::support::{Operator, Room, operator_command, until};
+use crate::support::{Room, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
