@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 pub struct Context {
     pub client: Client,
     pub bundle: Arc<Bundle>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
 }
 
 /// What came of a plan.
@@ -36,6 +36,8 @@ pub struct Outcome {
     pub key: Key,
     /// The test's uid: there may be another one of its name by now.
     pub uid: String,
+    /// What decided the plan: another bundle may run by now.
+    pub bundle: Arc<Bundle>,
     /// What the test asked for (see [`asked`]): it may ask for something else by now.
     pub asked: u64,
     pub run: Option<Run>,
@@ -61,6 +63,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let mut outcome = Outcome {
         key,
         uid: text(&plan.test, "/metadata/uid").to_string(),
+        bundle: Arc::clone(&context.bundle),
         asked: asked(&plan.test),
         run: None,
         applied: Vec::new(),

@@ -93,12 +93,12 @@ impl Waiting {
 
 #[derive(Debug)]
 pub struct Index {
-    bundle: Arc<Bundle>,
-    tests: HashMap<Key, Test>,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) tests: HashMap<Key, Test>,
     /// The uid of a test.
     uids: HashMap<String, Key>,
     /// The uid of a child: its test and its stem.
-    owners: HashMap<String, (Key, String)>,
+    pub(super) owners: HashMap<String, (Key, String)>,
     /// Pods whose owner is not known yet.
     waiting: HashMap<Key, Waiting>,
 }

@@ -97,6 +97,16 @@ impl Lookups {
         self.0.insert(key, known);
     }
 
+    /// Takes over what was known under other numbers of the rules; `number` is the new one, of a signal that still asks
+    /// and that the subject still suffers from.
+    pub fn inherit(&mut self, before: Lookups, number: impl Fn(usize, &Subject) -> Option<usize>) {
+        let known = before.0.into_iter();
+        self.0.extend(known.filter_map(|((rule, about), known)| {
+            let rule = number(rule, &about)?;
+            Some(((rule, about), known))
+        }));
+    }
+
     /// What is said about a signal that counts on `about` since `from`.
     pub fn word(&self, rule: usize, about: &Subject, from: Timestamp) -> Word<'_> {
         let Some(known) = self.0.get(&(rule, about.clone())) else {
