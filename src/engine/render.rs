@@ -77,8 +77,9 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
                 rendered.warnings.push(warning);
             }
         }
-        let object = read_back(&template.file, &text)
+        let mut object = read_back(&template.file, &text)
             .map_err(|problem| invalid_yaml(template, &text, &problem))?;
+        drop_nulls(&mut object);
         if object.is_null() {
             continue;
         }
@@ -91,6 +92,19 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     let runs_pods = |child: &Child| child.object.pointer("/spec/template").is_some();
     rendered.children.sort_by_key(runs_pods);
     Ok(rendered)
+}
+
+/// To Kubernetes a field that is null is one that is not there. A template may so write the name of a list or map whose
+/// entries are all optional.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 fn run(
