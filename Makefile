@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone lists it.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test timelines bench lint format crds golden cluster clean-cache
+.PHONY: help demo test bench lint format crds golden cluster clean-cache
 
 CARGO ?= cargo
 
@@ -16,9 +16,6 @@ test: ## Run all tests, against a real API server
 	tests/cluster/build-tools >/dev/null
 	$(CARGO) build --locked --workspace --all-targets
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} tests/cluster/with-cluster $(CARGO) test --locked --workspace $(TEST)
-
-timelines: ## Play the golden timelines on a real control plane too (3 to 8 minutes)
-	tests/cluster/with-cluster $(CARGO) test --locked --test cluster -- --ignored timelines
 
 bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
 	tests/cluster/build-tools >/dev/null

@@ -48,8 +48,8 @@ const WARNING_NOTICE_ROOTS: &[&str] = &["warning", "test"];
 pub struct Known<'a> {
     /// Stems of the templates that make children.
     pub children: Vec<&'a str>,
-    /// Stems of those that a layer removed: rules may still name them.
-    pub removed: Vec<&'a str>,
+    /// Stems of others, which a layer removed or which are wrong: rules may still name them.
+    pub others: Vec<&'a str>,
     /// Nothing when the values could not be read.
     pub values: Option<&'a Values>,
 }
@@ -188,7 +188,7 @@ impl Compiler<'_> {
     fn known_children<'w>(&mut self, named: impl Iterator<Item = &'w Placed>) {
         for child in named {
             let name = child.value.as_str();
-            if self.known.children.contains(&name) || self.known.removed.contains(&name) {
+            if self.known.children.contains(&name) || self.known.others.contains(&name) {
                 continue;
             }
             let near = nearest(name, self.known.children.iter().copied());

@@ -278,6 +278,14 @@ impl Join<'_> {
                         (_, content) => below[n].value.content = content,
                     }
                 }
+                (Some(_), None)
+                    if entry.value.is_null() && kind.required.contains(&entry.key.as_str()) =>
+                {
+                    let message = format!("a {} has always `{}`", kind.noun, entry.key);
+                    let problem = self.sources.problem(entry.at, message);
+                    self.problems
+                        .push(problem.help("to remove the whole, write `disable: true`"));
+                }
                 (Some(n), None) if entry.value.is_null() => drop(below.remove(n)),
                 (Some(n), None) => below[n] = entry,
                 (None, _) => below.push(entry),

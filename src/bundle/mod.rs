@@ -64,7 +64,7 @@ impl Bundle {
         let merged = merge::merge(layers, &mut sources, &mut problems);
         let known = Known {
             children: templates.children.iter().map(|c| c.stem.as_str()).collect(),
-            removed: templates.removed.keys().map(String::as_str).collect(),
+            others: templates.other_stems().collect(),
             values: values.as_ref().filter(|_| values_are_fine),
         };
         let rules = compile::compile(&merged, &known, &sources, &mut problems);

@@ -3,7 +3,7 @@
 
 use super::interpolations::tags;
 use super::problem::{Problem, nearest};
-use super::templates::Templates;
+use super::templates::{Templates, stem};
 use minijinja::{Environment, ErrorKind};
 use regex::{Captures, Regex};
 use std::sync::LazyLock;
@@ -119,16 +119,20 @@ pub fn check(
             if templates.versions.resolve(name, file).is_some() || code.contains("ignore missing") {
                 continue;
             }
-            let known: Vec<&str> = templates.versions.all().map(|(name, _)| name).collect();
+            let mut known: Vec<&str> = templates.versions.all().map(|(name, _)| name).collect();
             let (message, help) = match known.contains(&name) {
                 true => (
                     format!("no layer below has a template `{name}`"),
                     "a template's own name means that of the layer below; name another".to_string(),
                 ),
-                false => (
-                    format!("there is no template `{name}`"),
-                    near(name, known.iter().copied(), "templates are"),
-                ),
+                false => {
+                    known.retain(|known| !templates.versions.is(known, file));
+                    let help = match templates.removed.get(stem(name)) {
+                        Some(by) => format!("{by} removes it"),
+                        None => near(name, known.iter().copied(), "templates are"),
+                    };
+                    (format!("there is no template `{name}`"), help)
+                }
             };
             say(start + found.start(), message, help);
         }

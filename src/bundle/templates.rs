@@ -12,9 +12,9 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, UndefinedBehavior};
 use std::collections::BTreeMap;
 
-/// Steps (and bytes written) that one template may take. The built-in pod with
-/// every field set takes some thousand; a text of a megabyte takes a million.
-const FUEL: u64 = 50_000_000;
+/// Steps that one template may take; writing 64 bytes is one. The built-in pod with
+/// every field set takes some thousand, and an object holds at most some megabytes.
+const FUEL: u64 = 2_000_000;
 
 /// A template that makes one child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub struct Templates {
     pub versions: Versions,
     /// Children that a layer removed, by stem, and the file that says so.
     pub removed: BTreeMap<String, String>,
+}
+
+impl Templates {
+    /// Stems of templates that make no child: a layer removed them, or something is wrong with them.
+    pub fn other_stems(&self) -> impl Iterator<Item = &str> {
+        let removed = self.removed.keys().map(String::as_str);
+        removed.chain(self.versions.all().map(|(name, _)| stem(name)))
+    }
 }
 
 /// Which file of which layer a template's name means.
@@ -66,6 +74,11 @@ impl Versions {
         self.top
             .iter()
             .map(|(name, file)| (name.as_str(), file.as_str()))
+    }
+
+    /// Whether a file is a version of this template.
+    pub fn is(&self, name: &str, file: &str) -> bool {
+        self.names.get(file).is_some_and(|own| own == name)
     }
 
     /// The version below a file.
@@ -101,6 +114,7 @@ pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'s
                 api_version,
                 kind,
             }),
+            _ if extends_nothing(&templates, file) => {}
             _ => problems.push(without_kind(file, files.get(file))),
         }
     }
@@ -157,9 +171,15 @@ fn check_extends(file: &str, source: &str, templates: &Templates, problems: &mut
 }
 
 /// The stem of a template's file.
-fn stem(name: &str) -> &str {
+pub(super) fn stem(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.trim_end_matches(".yaml")
+}
+
+/// Whether a template extends one that there is not, which is said elsewhere.
+fn extends_nothing(templates: &Templates, file: &str) -> bool {
+    let extended = templates.files.get(file).and_then(|s| names::extended(s));
+    extended.is_some_and(|(_, name)| templates.versions.resolve(&name, file).is_none())
 }
 
 fn without_kind(file: &str, source: Option<&String>) -> Problem {
@@ -326,7 +346,9 @@ pub fn from_error(error: &Error, file: &str, files: &BTreeMap<String, String>) -
 fn message(error: &Error) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::OutOfFuel, _) => {
-            format!("the template takes more than {FUEL} steps: does a loop not end?")
+            format!(
+                "the template takes more than {FUEL} steps: does a loop not end, or a text grow?"
+            )
         }
         // The detail says all that the kind does.
         (ErrorKind::UndefinedError | ErrorKind::TemplateNotFound, Some(detail)) => {

@@ -26,6 +26,9 @@ const ENVIRONMENT: &str = "environment.yaml";
 const VALUES: &str = "values.yaml";
 const ALL: [&str; 6] = [TEST, CHILDREN, TIMELINE, VERDICTS, ENVIRONMENT, VALUES];
 
+/// So many lines of a difference are shown: an operator says it in its log.
+const MAX_DIFF: usize = 30;
+
 /// One directory of cases.
 #[derive(Debug)]
 pub struct Case {
@@ -66,9 +69,14 @@ impl Outcome {
         let mut lines =
             std::iter::from_fn(|| Some((was.next(), is.next())).filter(|p| *p != (None, None)));
         let same = lines.position(|(was, is)| was != is).unwrap_or_default();
+        let shown: Vec<&str> = diff.lines().take(MAX_DIFF).collect();
+        let rest = match diff.lines().count() - shown.len() {
+            0 => String::new(),
+            more => format!("\n({more} more lines)"),
+        };
         let message = format!(
-            "the case gives something else than was reviewed:\n{}",
-            diff.trim_end()
+            "the case gives something else than was reviewed:\n{}{rest}",
+            shown.join("\n")
         );
         Some(
             Problem::new(&path, message)

@@ -1,6 +1,7 @@
 //! What costs nothing: a finished test, a change that changes no verdict, and whatever is not ours.
 
-use crate::support::{Room, audit, condition, endless, test, until};
+use crate::operators::audit;
+use crate::support::{Room, condition, endless, test, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -201,7 +202,7 @@ async fn no_watch_sees_what_is_not_ours() {
     ];
     let reads: Vec<(String, String)> = audit()
         .into_iter()
-        .filter(|r| r["user"]["username"] == crate::support::OPERATOR)
+        .filter(|r| r["user"]["username"] == crate::operators::OPERATOR)
         .filter(|r| ["list", "watch"].contains(&r["verb"].as_str().unwrap()))
         .map(|r| {
             (

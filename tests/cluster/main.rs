@@ -13,7 +13,7 @@ mod idle;
 mod invalid;
 mod lifecycle;
 mod many;
-mod player;
+mod operators;
 mod pods;
 mod process;
 mod reference;

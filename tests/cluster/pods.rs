@@ -1,7 +1,8 @@
 //! Pods that a test plays with: they are found, told how to behave (see README.md), and given a status.
 
 use crate::idle::logged;
-use crate::support::{Room, audit, until};
+use crate::operators::audit;
+use crate::support::{Room, until};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -62,14 +63,31 @@ impl Room {
             .await;
     }
 
-    /// Merges into the status of a pod, as its kubelet would.
-    pub async fn set_status(&self, pod: &str, status: Value) -> Result<Value, kube::Error> {
-        let patch = Patch::Merge(json!({"status": status}));
-        let api = self.api("Pod");
-        let set = api
-            .patch_status(pod, &PatchParams::default(), &patch)
-            .await?;
-        Ok(serde_json::to_value(set).unwrap())
+    /// Has the simulated kubelet bring a pod of behaviour `manual` into a state, and waits until it has. None when the
+    /// pod is gone, or goes.
+    pub async fn bring_into(&self, pod: &str, state: &Value) -> Option<()> {
+        let told = json!({"metadata": {"annotations": {"kwok.lotest/status": state.to_string()}}});
+        let pods = self.api("Pod");
+        let told = pods
+            .patch(pod, &PatchParams::default(), &Patch::Merge(told))
+            .await;
+        match told {
+            Err(kube::Error::Api(e)) if e.code == 404 => return None,
+            other => other.unwrap(),
+        };
+        until(&format!("the state {state} of {pod}"), async || {
+            let Some(now) = self.get("Pod", pod).await else {
+                return Some(None);
+            };
+            let metadata = &now["metadata"];
+            let goes = metadata.get("deletionTimestamp").is_some()
+                && (has_ended(&now) || metadata["annotations"]["kwok.lotest/ends"] != "when-told");
+            match holds(&now["status"], state) {
+                true => Some(Some(())),
+                false => goes.then_some(None),
+            }
+        })
+        .await
     }
 
     /// How often the operator made an object of this name so far: an apply that creates is answered with 201.
@@ -89,7 +107,7 @@ impl Room {
         let all = audit().into_iter().filter(|r| {
             r["objectRef"]["namespace"] == *self.namespace
                 && r["verb"] == "delete"
-                && r["user"]["username"] == crate::support::OPERATOR
+                && r["user"]["username"] == crate::operators::OPERATOR
         });
         let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
         all.map(|r| {
@@ -98,5 +116,22 @@ impl Room {
             (what, text(&r["requestReceivedTimestamp"]))
         })
         .collect()
+    }
+}
+
+/// Whether a status has all that a state has. The API server adds fields to the entries of a list.
+fn holds(status: &Value, state: &Value) -> bool {
+    match (status, state) {
+        (Value::Object(status), Value::Object(state)) => state
+            .iter()
+            .all(|(key, value)| holds(status.get(key).unwrap_or(&Value::Null), value)),
+        (Value::Array(status), Value::Array(state)) => {
+            status.len() == state.len() && status.iter().zip(state).all(|(a, b)| holds(a, b))
+        }
+        // What is empty or zero may be left out.
+        (Value::Null, state) => {
+            [json!({}), json!([]), json!(""), json!(0), json!(false)].contains(state)
+        }
+        _ => status == state,
     }
 }

@@ -1,6 +1,7 @@
 //! The operator as a process: how it starts, what it serves, how it stops.
 
-use crate::support::{Operator, Room, operator_command, until};
+use crate::operators::{Operator, operator_command};
+use crate::support::{Room, until};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

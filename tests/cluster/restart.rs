@@ -1,6 +1,7 @@
 //! The operator is killed at any point and started again: the test ends as it would have, with the same children.
 
-use crate::support::{InProcess, Room, condition, config, endless, test, uid, until};
+use crate::operators::InProcess;
+use crate::support::{Room, condition, config, endless, test, uid, until};
 use crate::writes::{Point, Writes};
 use futures::future::join_all;
 use kube::client::ClientBuilder;

@@ -1,4 +1,4 @@
-//! What the tests stand on: a namespace of one's own ([`Room`]) and operators in it.
+//! What the tests stand on: a namespace of one's own ([`Room`]), tests in it, and waiting.
 
 use futures::StreamExt;
 use kube::api::{
@@ -9,13 +9,11 @@ use kube::core::GroupVersionKind;
 use kube::runtime::watcher;
 use kube::{Client, Config};
 use lotest::bundle::{Bundle, Files, Layer};
-use lotest::controller::{self, Addresses};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long anything may take before it is taken for never.
@@ -34,7 +32,7 @@ const KINDS: &[(&str, &str, &str)] = &[
 ];
 
 /// A path from the environment that `with-cluster` makes.
-fn from_with_cluster(variable: &str) -> String {
+pub fn from_with_cluster(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run `make test`, or this command behind tests/cluster/with-cluster"))
 }
@@ -210,148 +208,6 @@ impl Room {
             .args(arguments)
             .output()
             .unwrap()
-    }
-
-    /// The real operator as its own ServiceAccount, for this namespace.
-    pub fn operator(&self) -> Operator {
-        self.operator_with(&[])
-    }
-
-    /// The same with settings in its environment.
-    pub fn operator_with(&self, settings: &[(&str, &str)]) -> Operator {
-        Operator(self.operator_command(settings).spawn().unwrap())
-    }
-
-    /// The same with its log in a file.
-    pub fn operator_logging_to(&self, log: std::fs::File) -> Operator {
-        Operator(self.operator_command(&[]).stderr(log).spawn().unwrap())
-    }
-
-    fn operator_command(&self, settings: &[(&str, &str)]) -> Command {
-        let mut command = operator_command(settings);
-        command
-            .args(["--namespace", &self.namespace])
-            .args(["--health-probe-bind-address", "0"])
-            .args(["--metrics-bind-address", "0"]);
-        command
-    }
-
-    /// An operator that runs another bundle, in this process.
-    pub async fn operator_of(&self, bundle: Bundle) -> InProcess {
-        let config = config("LOTEST_TEST_OPERATOR_KUBECONFIG").await;
-        let client = controller::client(config).unwrap();
-        self.operator_with_client(client, bundle)
-    }
-
-    /// The same with a client of one's own.
-    pub fn operator_with_client(&self, client: Client, bundle: Bundle) -> InProcess {
-        let addresses = Addresses {
-            health: None,
-            metrics: None,
-        };
-        let namespaces = vec![self.namespace.clone()];
-        let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(async move {
-            controller::run(client, bundle, namespaces, addresses, stopped)
-                .await
-                .unwrap();
-        });
-        InProcess {
-            _stop: stop,
-            running,
-        }
-    }
-
-    /// The writes among the requests, apart from events: `<verb> <resource>/<name>`, the first first.
-    pub fn writes(&self) -> Vec<String> {
-        let line = |r: &Value| {
-            let text = |key: &str| r["objectRef"][key].as_str().unwrap_or_default().to_string();
-            let verb = r["verb"].as_str().unwrap().to_string();
-            match text("subresource").as_str() {
-                "" => format!("{verb} {}/{}", text("resource"), text("name")),
-                sub => format!("{verb} {}/{}/{sub}", text("resource"), text("name")),
-            }
-        };
-        let requests = self.requests().into_iter();
-        let writes = requests.filter(|r| !["get", "list"].contains(&r["verb"].as_str().unwrap()));
-        let all = writes.map(|r| line(&r));
-        all.filter(|w| !w.contains(" events/")).collect()
-    }
-
-    /// The requests of operators for objects of this namespace so far, as the API server logged them, without
-    /// the watches.
-    pub fn requests(&self) -> Vec<Value> {
-        audit()
-            .into_iter()
-            .filter(|r| r["user"]["username"] == OPERATOR)
-            .filter(|r| r["objectRef"]["namespace"] == self.namespace.as_str())
-            .filter(|r| r["verb"] != "watch")
-            .collect()
-    }
-}
-
-/// The user that operators are.
-pub const OPERATOR: &str = "system:serviceaccount:lotest-system:lotest";
-
-/// Every request that the API server has logged so far.
-pub fn audit() -> Vec<Value> {
-    let log = std::fs::read_to_string(from_with_cluster("LOTEST_TEST_AUDIT_LOG")).unwrap();
-    // The last line may be half written.
-    let lines = log.lines().map(serde_json::from_str);
-    lines.filter_map(Result::ok).collect()
-}
-
-/// The command of the operator as its own ServiceAccount, to be completed.
-pub fn operator_command(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
-    let kubeconfig = from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG");
-    command
-        .env("KUBECONFIG", kubeconfig)
-        .envs(settings.iter().copied())
-        .arg("operator")
-        .stdin(Stdio::null());
-    command
-}
-
-/// A running operator; killed when it goes out of scope.
-pub struct Operator(pub Child);
-
-impl Operator {
-    /// SIGKILL, and gone.
-    pub fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    /// SIGTERM; the exit code.
-    pub async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.0.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
-        until("the end of the operator", async || {
-            self.0.try_wait().unwrap()
-        })
-        .await
-        .code()
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// An operator in this process; ends when it goes out of scope.
-pub struct InProcess {
-    _stop: watch::Sender<bool>,
-    running: JoinHandle<()>,
-}
-
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        self.running.abort();
     }
 }
 
