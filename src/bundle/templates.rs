@@ -382,3 +382,17 @@ fn tag_on(source: &str, line: usize) -> usize {
     let mut on_line = tags(source).filter(|t| !t.kind.is_empty() && t.start < end && t.end > start);
     on_line.next().map_or(start, |tag| tag.start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn super_has_the_indentation_of_what_it_holds() {
+        let source = "a:\n    {{ super() }}\n  - {{ b }}\n";
+        let unindented = unindent_super(source);
+        assert_eq!(unindented, "a:\n{{     super() }}\n  - {{ b }}\n");
+        assert_eq!(unindented.len(), source.len());
+        assert_eq!(unindent_super("{{super()}}"), "{{super()}}");
+    }
+}

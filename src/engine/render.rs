@@ -259,3 +259,15 @@ fn set(metadata: &mut Map<String, Value>, map: &str, key: &str, value: &str) {
         entries.insert(key.into(), value.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_null_is_not_there() {
+        let mut object = json!({"a": null, "b": [{"c": null, "d": 1}, null], "e": {"f": null}});
+        drop_nulls(&mut object);
+        assert_eq!(object, json!({"b": [{"d": 1}, null], "e": {}}));
+    }
+}
