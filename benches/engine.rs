@@ -7,7 +7,9 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use lotest::api::v2::LocustTest;
-use lotest::bundle::{Bundle, Layer, yaml};
+use lotest::bundle::{Bundle, Files, Layer, yaml};
+use lotest::engine::admit::admit;
+use lotest::engine::golden;
 use lotest::engine::index::{Index, Key};
 use lotest::engine::matcher::match_pod;
 use lotest::engine::render::{Child, owner_reference, render};
@@ -15,7 +17,9 @@ use lotest::engine::run::Revision;
 use lotest::engine::verdict::evaluate;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -324,11 +328,45 @@ fn loading(c: &mut Criterion) {
     group.finish();
 }
 
+/// Adds the files below a directory.
+fn read(directory: &Path, files: &mut Files) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(&path, files);
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            files.insert(path.display().to_string(), text);
+        }
+    }
+}
+
+/// What a reload does: the layers are read by then, and the bundle is swapped in within microseconds.
+fn reloading(c: &mut Criterion) {
+    let mut top = Layer {
+        name: "top".to_string(),
+        ..Layer::default()
+    };
+    read(Path::new("golden"), &mut top.files);
+    let cases = golden::cases(&top).len();
+    assert!(cases >= 200, "{cases}");
+    let layers = [Layer::built_in(), top];
+    let settings = BTreeMap::new();
+    let admitted = admit(&layers, &settings);
+    assert!(admitted.is_ok(), "{:#?}", admitted.err());
+    let mut group = c.benchmark_group("reload");
+    group.sample_size(10);
+    group.bench_function("200-golden-cases", |b| {
+        b.iter(|| admit(black_box(&layers), &settings));
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = engine;
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = rendering, matching, concluding, loading
+    targets = rendering, matching, concluding, loading, reloading
 }
 criterion_main!(engine);

@@ -114,6 +114,12 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// All of them, as a person reads them.
+pub fn join(problems: &[Problem]) -> String {
+    let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    all.join("\n\n")
+}
+
 /// The part of a line around a column, safe for a terminal, and where the caret goes below it.
 fn excerpt(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(EXCERPT / 2);

@@ -11,8 +11,9 @@ mod input;
 mod operator;
 mod output;
 mod render;
+mod status;
 
-use crate::bundle::problem::Problem;
+use crate::bundle::problem::{Problem, join};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Operator(operator::Arguments),
+    Status(status::Arguments),
     Render(render::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
@@ -65,15 +67,11 @@ impl From<Box<Problem>> for Failure {
     }
 }
 
-fn join(problems: &[Problem]) -> String {
-    let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
-    all.join("\n\n")
-}
-
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Operator(arguments) => operator::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

@@ -1,7 +1,9 @@
 //! `lotest operator`: runs the controller until it is told to stop.
 
 use super::{Failure, input};
-use crate::controller::{self, Addresses};
+use crate::controller::{self, Addresses, Scope, Stack};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -12,9 +14,14 @@ use tracing_subscriber::EnvFilter;
   lotest operator                                    in a pod, as its ServiceAccount
   KUBECONFIG=dev.yaml lotest operator                from a workstation
   lotest operator -n team-a -n team-b                for two namespaces alone
+  lotest operator --layer /layers/platform --layer /layers/cluster
+                                                     with layers on the built-in one, the lowest first
   RUST_LOG=warn lotest operator                      with less to read
 
-The settings are the environment variables that environment.yaml names.")]
+The settings are the environment variables that environment.yaml names. Layers are watched: what changes in them is
+checked and taken up within seconds, or refused, and then the operator goes on with what it had. It starts with as many
+layers as are in order. `lotest status` says where it stands; events about it are sent where POD_NAME and POD_NAMESPACE
+say which pod it is.")]
 pub struct Arguments {
     /// Look after the tests of this namespace only; repeat it for several. Default: the whole cluster
     #[arg(short, long = "namespace", value_name = "NAMESPACE")]
@@ -23,7 +30,7 @@ pub struct Arguments {
     #[command(flatten)]
     layers: input::Layers,
 
-    /// Where /healthz and /readyz are served; 0 is off
+    /// Where /healthz, /readyz and /status are served; 0 is off
     #[arg(long, value_name = "HOST:PORT", default_value = ":8081")]
     health_probe_bind_address: String,
 
@@ -38,14 +45,19 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log(arguments.log_json);
-    let (bundle, warnings) = input::load(&arguments.layers.read()?, &input::settings())?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    tracing::info!(bundle = bundle.digest(), "bundle loaded");
+    let stack = Stack {
+        directories: arguments.layers.layers,
+        settings: input::settings(),
+    };
+    let start = stack.start().map_err(Failure::Problems)?;
     let addresses = Addresses {
         health: address(arguments.health_probe_bind_address),
         metrics: address(arguments.metrics_bind_address),
+    };
+    let scope = Scope {
+        namespaces: arguments.namespaces,
+        addresses,
+        pod: pod(&stack.settings),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,10 +72,22 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         tracing::info!(cluster = %config.cluster_url, "connecting");
         let run = async {
             let client = controller::client(config)?;
-            controller::run(client, bundle, arguments.namespaces, addresses, stopped).await
+            controller::run_layers(client, stack, start, scope, stopped).await
         };
         run.await.map_err(|e| Failure::Other(e.to_string()))
     })
+}
+
+/// The operator's own pod, as the downward API names it in the variables of deploy/operator.yaml.
+fn pod(settings: &BTreeMap<String, String>) -> Option<Value> {
+    let name = settings.get("POD_NAME")?;
+    let namespace = settings.get("POD_NAMESPACE")?;
+    let uid = settings.get("POD_UID").map_or("", String::as_str);
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "uid": uid},
+    }))
 }
 
 fn address(written: String) -> Option<String> {

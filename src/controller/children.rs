@@ -4,9 +4,10 @@ use super::apply::{self, Part};
 use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
+pub use crate::engine::rbac::resource;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -21,11 +22,6 @@ pub fn kinds(bundle: &Bundle) -> Vec<ApiResource> {
         }
     }
     kinds
-}
-
-pub fn resource(api_version: &str, kind: &str) -> ApiResource {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
 fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {

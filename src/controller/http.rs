@@ -1,8 +1,10 @@
-//! `/healthz` and `/readyz` on one address, `/metrics` on another.
+//! `/healthz`, `/readyz` and `/status` on one address, `/metrics` on another.
 
 use super::metrics::Metrics;
+use super::standing::Board;
 use super::{Addresses, Error};
 use axum::Router;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -15,11 +17,17 @@ pub async fn serve(
     addresses: &Addresses,
     metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
+    board: Arc<Board>,
 ) -> Result<(), Error> {
     if let Some(address) = &addresses.health {
         let probes = Router::new()
             .route("/healthz", get(|| async { "ok" }))
-            .route("/readyz", get(move || readyz(ready.clone())));
+            .route("/status", get(status))
+            .route(
+                "/readyz",
+                get(move |query, board| readyz(query, board, ready.clone())),
+            )
+            .with_state(board);
         listen(address, probes).await?;
     }
     if let Some(address) = &addresses.metrics {
@@ -29,14 +37,37 @@ pub async fn serve(
     Ok(())
 }
 
-async fn readyz(ready: watch::Receiver<bool>) -> impl IntoResponse {
-    if *ready.borrow() {
-        (StatusCode::OK, "ok")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the first lists of tests, children and pods are not in yet",
-        )
+/// With layers that are refused the operator works on as before: it is ready, and says what is wrong.
+async fn readyz(
+    RawQuery(query): RawQuery,
+    State(board): State<Arc<Board>>,
+    ready: watch::Receiver<bool>,
+) -> impl IntoResponse {
+    if !*ready.borrow() {
+        let waits = "the first lists of tests, children and pods are not in yet";
+        return (StatusCode::SERVICE_UNAVAILABLE, waits.to_string());
+    }
+    let standing = board.get();
+    let verbose = query.is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
+    let body = match standing.stale || verbose {
+        true => format!("ok\n\n{standing}"),
+        false => "ok".to_string(),
+    };
+    (StatusCode::OK, body)
+}
+
+async fn status(State(board): State<Arc<Board>>) -> impl IntoResponse {
+    match serde_json::to_string(&board.get()) {
+        Ok(json) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/json")],
+            json,
+        ),
+        Err(e) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            e.to_string(),
+        ),
     }
 }
 

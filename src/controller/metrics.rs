@@ -22,6 +22,16 @@ struct Named {
     controller: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Digest {
+    digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reloaded {
+    result: &'static str,
+}
+
 /// All metrics of the operator. No label comes from a test.
 #[derive(Debug)]
 pub struct Metrics {
@@ -30,6 +40,9 @@ pub struct Metrics {
     errors: Family<Named, Counter>,
     seconds: Family<Named, Histogram, fn() -> Histogram>,
     depth: Gauge,
+    bundle: Family<Digest, Gauge>,
+    reloads: Family<Reloaded, Counter>,
+    stale: Gauge,
 }
 
 impl Default for Metrics {
@@ -62,12 +75,29 @@ impl Default for Metrics {
             "Tests that are due for a look, now or at a time",
             depth.clone(),
         );
+        let bundle = Family::default();
+        let reloads = Family::default();
+        let stale = Gauge::default();
+        registry.register("lotest_bundle_info", "The bundle that runs", bundle.clone());
+        registry.register(
+            "lotest_bundle_reloads",
+            "Layers that were taken or refused because they changed, by result",
+            reloads.clone(),
+        );
+        registry.register(
+            "lotest_bundle_stale",
+            "1 while the layers are refused and an earlier bundle runs, or fewer layers",
+            stale.clone(),
+        );
         Metrics {
             registry,
             looks,
             errors,
             seconds,
             depth,
+            bundle,
+            reloads,
+            stale,
         }
     }
 }
@@ -90,6 +120,22 @@ impl Metrics {
 
     pub fn depth(&self, tests: usize) {
         self.depth.set(i64::try_from(tests).unwrap_or(i64::MAX));
+    }
+
+    /// Names the bundle that runs.
+    pub fn runs(&self, digest: &str) {
+        let digest = digest.to_string();
+        self.bundle.clear();
+        self.bundle.get_or_create(&Digest { digest }).set(1);
+    }
+
+    /// Counts layers that were taken, with `success`, or refused, with `failure`.
+    pub fn reloaded(&self, result: &'static str) {
+        self.reloads.get_or_create(&Reloaded { result }).inc();
+    }
+
+    pub fn stale(&self, stale: bool) {
+        self.stale.set(stale.into());
     }
 
     /// The metrics in the OpenMetrics text format.

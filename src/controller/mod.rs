@@ -3,28 +3,42 @@
 //! back. No lock, no finalizer, no polling.
 
 mod apply;
+mod causes;
 mod children;
 mod deeds;
 mod events;
 mod http;
+mod layers;
 mod metrics;
+mod mounts;
 mod plan;
 mod queue;
 mod reconcile;
+mod reload;
+mod renew;
 mod revision;
+mod rights;
+mod standing;
 mod watch;
 
 use crate::bundle::Bundle;
+use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
-use children::Claims;
+use causes::with_causes;
 use jiff::Timestamp;
+use kube::api::ApiResource;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
+pub use layers::{Stack, Start};
 use metrics::Metrics;
 use queue::Queue;
 use reconcile::{Context, Outcome};
+use reload::{Offer, Reload};
+use serde_json::Value;
+use standing::Board;
+pub use standing::{Mistake, Standing};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +46,7 @@ use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{Id, JoinError, JoinSet};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
-use watch::Change;
+use watch::{Change, Watches};
 
 /// The field manager of every write.
 pub const MANAGER: &str = "lotest";
@@ -47,11 +61,17 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long writes under way may take when the operator is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Bundles to run in place of the one that runs; the last counts.
+type Offers = signal::Receiver<Option<Arc<Offer>>>;
+
 /// What keeps the operator from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot reach a cluster: {0}")]
     Config(String),
+    /// A setting in the environment.
+    #[error("{}", crate::bundle::problem::join(.0))]
+    Layers(Vec<Problem>),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: String,
@@ -66,47 +86,65 @@ pub struct Addresses {
     pub metrics: Option<String>,
 }
 
-/// Runs until `stop` changes: for the tests of the whole cluster, or of `namespaces` when there are some.
+/// What an operator looks after and where it says how it is.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The whole cluster when there are none.
+    pub namespaces: Vec<String>,
+    pub addresses: Addresses,
+    /// The operator's own pod, if it is one: what events about the bundle are about.
+    pub pod: Option<Value>,
+}
+
+/// Runs with one bundle until `stop` changes.
 pub async fn run(
     client: Client,
     bundle: Bundle,
     namespaces: Vec<String>,
     addresses: Addresses,
-    mut stop: signal::Receiver<bool>,
+    stop: signal::Receiver<bool>,
 ) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::default());
-    let (ready, is_ready) = signal::channel(false);
-    http::serve(&addresses, Arc::clone(&metrics), is_ready).await?;
-
-    let bundle = Arc::new(bundle);
-    let (changes, incoming) = mpsc::channel(1024);
-    let kinds = children::kinds(&bundle);
-    // In a set, so that they end with this future, however it ends.
-    let mut watches = JoinSet::new();
-    watches.spawn(watch::run(
-        client.clone(),
-        namespaces,
-        kinds,
-        bundle.pod_selector().to_string(),
-        changes,
+    let board = Arc::new(Board::new(
+        Arc::clone(&metrics),
+        bundle.digest(),
+        Vec::new(),
     ));
-    let mut controller = Controller {
-        index: Index::new(Arc::clone(&bundle)),
-        queue: Queue::default(),
-        tasks: JoinSet::new(),
-        running: HashMap::new(),
-        context: Arc::new(Context {
-            client,
-            bundle,
-            claims: Claims::default(),
-        }),
-        metrics,
-        synced: false,
-    };
-    controller.serve(incoming, &ready, &mut stop).await;
-    watches.abort_all();
-    controller.finish().await;
-    Ok(())
+    let controller = Controller::new(client, Arc::new(bundle), namespaces, metrics, board);
+    let (_, offers) = signal::channel(None);
+    controller.run(&addresses, offers, stop).await
+}
+
+/// Runs with the layers of a stack, and takes up what changes in them, until `stop` changes.
+pub async fn run_layers(
+    client: Client,
+    stack: Stack,
+    start: Start,
+    scope: Scope,
+    stop: signal::Receiver<bool>,
+) -> Result<(), Error> {
+    let Scope {
+        namespaces,
+        addresses,
+        pod,
+    } = scope;
+    let metrics = Arc::new(Metrics::default());
+    let begun = Reload::new(
+        client.clone(),
+        namespaces.clone(),
+        stack,
+        start,
+        pod,
+        Arc::clone(&metrics),
+    );
+    let (reload, offers) = begun.await.map_err(Error::Layers)?;
+    let (bundle, board) = (reload.bundle(), reload.board());
+    tracing::info!(bundle = bundle.digest(), "bundle loaded");
+    let controller = Controller::new(client, bundle, namespaces, metrics, board);
+    // In a set, so that it ends with this future, however that ends.
+    let mut reloading = JoinSet::new();
+    reloading.spawn(reload.run());
+    controller.run(&addresses, offers, stop).await
 }
 
 /// A client that retries what the API server was too busy for.
@@ -126,29 +164,92 @@ struct Controller {
     running: HashMap<Id, Key>,
     context: Arc<Context>,
     metrics: Arc<Metrics>,
+    board: Arc<Board>,
     /// All first lists are in: what is missing is really missing.
     synced: bool,
+    watches: Watches,
+    /// In a set, so that they end with this, however it ends.
+    watching: JoinSet<()>,
+    incoming: mpsc::Receiver<Change>,
+    /// The kinds of children that are watched.
+    watched: Vec<ApiResource>,
+    /// What runs as soon as all lists are in, and what was known before they were asked for.
+    next: Option<Arc<Offer>>,
+    before: Option<Index>,
 }
 
 impl Controller {
+    fn new(
+        client: Client,
+        bundle: Arc<Bundle>,
+        namespaces: Vec<String>,
+        metrics: Arc<Metrics>,
+        board: Arc<Board>,
+    ) -> Controller {
+        let (changes, incoming) = renew::no_changes();
+        Controller {
+            index: Index::new(Arc::clone(&bundle)),
+            queue: Queue::default(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            watches: Watches {
+                client: client.clone(),
+                namespaces,
+                changes,
+            },
+            context: Arc::new(Context {
+                client,
+                bundle,
+                claims: Arc::default(),
+            }),
+            metrics,
+            board,
+            synced: false,
+            watching: JoinSet::new(),
+            incoming,
+            watched: Vec::new(),
+            next: None,
+            before: None,
+        }
+    }
+
+    async fn run(
+        mut self,
+        addresses: &Addresses,
+        offers: Offers,
+        stop: signal::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let (ready, is_ready) = signal::channel(false);
+        let (metrics, board) = (Arc::clone(&self.metrics), Arc::clone(&self.board));
+        http::serve(addresses, metrics, is_ready, board).await?;
+        let bundle = Arc::clone(&self.context.bundle);
+        self.watch(&bundle);
+        self.serve(&ready, offers, stop).await;
+        self.watching.abort_all();
+        self.finish().await;
+        Ok(())
+    }
+
     async fn serve(
         &mut self,
-        mut incoming: mpsc::Receiver<Change>,
         ready: &signal::Sender<bool>,
-        stop: &mut signal::Receiver<bool>,
+        mut offers: Offers,
+        mut stop: signal::Receiver<bool>,
     ) {
         loop {
             let due = self.queue.next_due().filter(|_| self.may_start());
             tokio::select! {
                 _ = stop.changed() => return,
-                Some(done) = self.tasks.join_next_with_id() => match done {
+                offer = renew::offered(&mut offers) => self.renew(offer),
+                // While lists are under way the index lacks tests to which this belongs.
+                Some(done) = self.tasks.join_next_with_id(), if self.synced => match done {
                     Ok((id, outcome)) => {
                         self.running.remove(&id);
                         self.take(outcome);
                     }
                     Err(e) => self.broke(&e),
                 },
-                Some(change) = incoming.recv() => {
+                Some(change) = self.incoming.recv() => {
                     self.apply(change);
                     if self.synced {
                         ready.send_replace(true);
@@ -168,10 +269,7 @@ impl Controller {
         let now = Timestamp::now();
         let dirty = match change {
             Change::Test(object) => {
-                let key = Key::of(&object);
-                if !self.is_current(&key, text(&object, "/metadata/uid")) {
-                    self.queue.forget(&key);
-                }
+                self.meet(&object);
                 self.index.apply_test(object).into_iter().collect()
             }
             Change::TestGone(object) => {
@@ -193,7 +291,7 @@ impl Controller {
             Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
             Change::Pods(listed) => self.index.retain_pods(&listed),
             Change::Synced => {
-                self.synced = true;
+                self.synced();
                 self.index.keys().cloned().collect()
             }
         };
@@ -203,7 +301,7 @@ impl Controller {
         self.metrics.depth(self.queue.len());
     }
 
-    fn child_gone(&mut self, object: &serde_json::Value, now: Timestamp) -> Vec<Key> {
+    fn child_gone(&mut self, object: &Value, now: Timestamp) -> Vec<Key> {
         // Its last state may be the end of the test; the watch may say both at once.
         self.index.apply_child(object, now);
         match self.index.delete_child(object) {
@@ -306,6 +404,7 @@ impl Controller {
             self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {
+            self.watch_also(run.started.values());
             self.index.set_run(key, run);
             self.queue.add(key, Instant::now());
         }
@@ -335,28 +434,6 @@ impl Controller {
         if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
             tracing::warn!("stopped with writes under way");
         }
-    }
-}
-
-/// An error with what is behind it, as far as its own text leaves it out.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = said(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = said(error);
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// The API server's own words, without the object they came in.
-fn said(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.downcast_ref() {
-        Some(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
-        _ => error.to_string(),
     }
 }
 

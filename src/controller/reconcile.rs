@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub struct Context {
     pub client: Client,
     pub bundle: Arc<Bundle>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
 }
 
 /// What came of a plan.

@@ -11,6 +11,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// What a watch has seen.
 #[derive(Debug)]
@@ -66,49 +67,72 @@ pub fn tests() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("locust.io", "v2", "LocustTest"))
 }
 
-/// Watches until it is aborted: the whole cluster, or `namespaces` when there are some.
-pub async fn run(
-    client: Client,
-    namespaces: Vec<String>,
-    kinds: Vec<ApiResource>,
-    pod_selector: String,
-    changes: mpsc::Sender<Change>,
-) {
-    let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-    let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-    let mut stages = vec![(tests(), None, What::Tests)];
-    for kind in kinds {
-        let what = What::Children(kind.kind.clone());
-        stages.push((kind, Some(ours.clone()), what));
-    }
-    stages.push((pods, Some(pod_selector), What::Pods));
-    let scopes: Vec<Option<String>> = match namespaces {
-        none if none.is_empty() => vec![None],
-        some => some.into_iter().map(Some).collect(),
-    };
+/// What all watches have in common.
+#[derive(Clone)]
+pub struct Watches {
+    pub client: Client,
+    /// The whole cluster when there are none.
+    pub namespaces: Vec<String>,
+    pub changes: mpsc::Sender<Change>,
+}
 
-    let mut watches = tokio::task::JoinSet::new();
-    for (resource, selector, what) in stages {
+impl Watches {
+    /// Watches tests, children of these kinds, and pods, until it is aborted.
+    pub async fn run(self, kinds: Vec<ApiResource>, pod_selector: String) {
+        let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+        let mut watches = JoinSet::new();
+        self.add(tests(), None, What::Tests, &mut watches).await;
+        for kind in kinds {
+            self.add_children(kind, &mut watches).await;
+        }
+        let selector = Some(pod_selector);
+        self.add(pods, selector, What::Pods, &mut watches).await;
+        let _ = self.changes.send(Change::Synced).await;
+        while watches.join_next().await.is_some() {}
+    }
+
+    /// Watches children of one more kind, until it is aborted.
+    pub async fn run_for(self, kind: ApiResource) {
+        let mut watches = JoinSet::new();
+        self.add_children(kind, &mut watches).await;
+        while watches.join_next().await.is_some() {}
+    }
+
+    async fn add_children(&self, kind: ApiResource, watches: &mut JoinSet<()>) {
+        let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+        let what = What::Children(kind.kind.clone());
+        self.add(kind, Some(ours), what, watches).await;
+    }
+
+    /// Adds the watches of one kind; returns when its first lists are in.
+    async fn add(
+        &self,
+        resource: ApiResource,
+        selector: Option<String>,
+        what: What,
+        watches: &mut JoinSet<()>,
+    ) {
+        let scopes: Vec<Option<String>> = match self.namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().cloned().map(Some).collect(),
+        };
         let mut lists = Vec::new();
-        for scope in &scopes {
+        for namespace in scopes {
             let (listed, is_listed) = oneshot::channel();
             lists.push(is_listed);
             let watch = Watch {
                 resource: resource.clone(),
                 selector: selector.clone(),
                 what: what.clone(),
-                namespace: scope.clone(),
+                namespace,
             };
-            watches.spawn(watch.run(client.clone(), changes.clone(), listed));
+            watches.spawn(watch.run(self.client.clone(), self.changes.clone(), listed));
         }
         for is_listed in lists {
-            if is_listed.await.is_err() {
-                return;
-            }
+            // A watch that ended has nobody to tell, and neither has this.
+            let _ = is_listed.await;
         }
     }
-    let _ = changes.send(Change::Synced).await;
-    while watches.join_next().await.is_some() {}
 }
 
 /// One watch: of a kind, in one namespace or in all.

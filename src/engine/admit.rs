@@ -1,7 +1,7 @@
 //! What layers must pass before they are used: they compile, every child renders, and the golden cases of the highest layer
 //! give what was reviewed. `lotest check` and the operator ask the same.
 
-use super::golden::{self, Case};
+use super::golden::{self, Bundles, Case};
 use super::render::render;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
@@ -59,8 +59,9 @@ pub fn probe(bundle: &Bundle) -> Vec<Problem> {
 /// Golden cases that give something else than was reviewed, or cannot be run.
 fn differences(layers: &[Layer], cases: Vec<Case>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let mut bundles = Bundles::new(layers);
     for case in cases {
-        match case.run(layers) {
+        match bundles.run(&case) {
             Err(found) => problems.extend(found),
             Ok(outcome) => problems.extend(outcome.problem(&case)),
         }

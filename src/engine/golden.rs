@@ -16,7 +16,11 @@ use crate::bundle::{Bundle, Files, Layer, places, yaml};
 use serde_json::Value;
 use similar::TextDiff;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+
+/// Where a layer has its cases.
+const CASES: &str = "golden";
 
 const TEST: &str = "test.yaml";
 const CHILDREN: &str = "children.yaml";
@@ -91,7 +95,7 @@ pub fn cases(layer: &Layer) -> Vec<Case> {
     let mut cases: BTreeMap<&str, Files> = BTreeMap::new();
     for (file, text) in &layer.files {
         if let Some((directory, name)) = file.rsplit_once('/')
-            && directory.starts_with("golden")
+            && directory.starts_with(CASES)
         {
             let files = cases.entry(directory).or_default();
             files.insert(name.to_string(), text.clone());
@@ -104,9 +108,56 @@ pub fn cases(layer: &Layer) -> Vec<Case> {
     cases.into_iter().map(case).collect()
 }
 
+/// The bundles of cases against the same layers. Most cases say nothing of settings and values: they share one.
+#[derive(Debug)]
+pub struct Bundles {
+    layers: Vec<Layer>,
+    /// By the settings and the values of a case, as written.
+    bundles: BTreeMap<[Option<String>; 2], Loaded>,
+}
+
+/// A bundle and what its settings are warned of.
+type Loaded = (Arc<Bundle>, Vec<String>);
+
+impl Bundles {
+    pub fn new(layers: &[Layer]) -> Bundles {
+        let mut layers = layers.to_vec();
+        for layer in &mut layers {
+            layer.files.retain(|file, _| !file.starts_with(CASES));
+        }
+        let bundles = BTreeMap::new();
+        Bundles { layers, bundles }
+    }
+
+    /// Runs a case.
+    pub fn run(&mut self, case: &Case) -> Result<Outcome, Vec<Problem>> {
+        case.check_names()?;
+        let key = [ENVIRONMENT, VALUES].map(|file| case.files.get(file).cloned());
+        let (bundle, warnings) = match self.bundles.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let (bundle, warnings) = case.bundle(&self.layers)?;
+                place.insert((Arc::new(bundle), warnings))
+            }
+        };
+        match (case.files.get(TEST), case.files.get(TIMELINE)) {
+            (Some(test), None) => case.children(bundle, warnings, test),
+            (None, Some(timeline)) => case.verdicts(bundle, timeline),
+            _ => Err(vec![Problem::new(
+                &case.name,
+                format!("a case has either {TEST} or {TIMELINE}"),
+            )]),
+        }
+    }
+}
+
 impl Case {
-    /// Runs the case against the bundle of `layers`.
+    /// Runs a case alone against the bundle of `layers`; of many, [`Bundles::run`] is faster.
     pub fn run(&self, layers: &[Layer]) -> Result<Outcome, Vec<Problem>> {
+        Bundles::new(layers).run(self)
+    }
+
+    fn check_names(&self) -> Result<(), Vec<Problem>> {
         let strange = self.files.keys().find(|f| !ALL.contains(&f.as_str()));
         if let Some(file) = strange {
             let help = format!(
@@ -116,16 +167,7 @@ impl Case {
                 Problem::new(&self.path(file), "not a file of a golden case").help(help),
             ]);
         }
-        let (bundle, warnings) = self.bundle(layers)?;
-        let bundle = Arc::new(bundle);
-        match (self.files.get(TEST), self.files.get(TIMELINE)) {
-            (Some(test), None) => self.children(&bundle, warnings, test),
-            (None, Some(timeline)) => self.verdicts(&bundle, timeline),
-            _ => Err(vec![Problem::new(
-                &self.name,
-                format!("a case has either {TEST} or {TIMELINE}"),
-            )]),
-        }
+        Ok(())
     }
 
     fn bundle(&self, layers: &[Layer]) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
@@ -162,7 +204,7 @@ impl Case {
     fn children(
         &self,
         bundle: &Bundle,
-        about_settings: Vec<String>,
+        about_settings: &[String],
         source: &str,
     ) -> Result<Outcome, Vec<Problem>> {
         let path = self.path(TEST);

@@ -60,12 +60,12 @@ const MAX_WAITING_PODS: usize = 1024;
 
 #[derive(Debug)]
 pub struct Index {
-    bundle: Arc<Bundle>,
-    tests: HashMap<Key, Test>,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) tests: HashMap<Key, Test>,
     /// The uid of a test.
     uids: HashMap<String, Key>,
     /// The uid of a child: its test and its stem.
-    owners: HashMap<String, (Key, String)>,
+    pub(super) owners: HashMap<String, (Key, String)>,
     /// Pods whose owner is not known yet, with the owner's uid.
     waiting: HashMap<Key, (String, Value)>,
 }

@@ -1,0 +1,151 @@
+//! Where the operator stands: which bundle it runs, and what keeps it from the one that its layers say. `/status` and
+//! `lotest status` say it.
+
+use super::metrics::Metrics;
+use crate::bundle::problem::Problem;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// The digest of the bundle that runs.
+    pub bundle: String,
+    /// Since when it runs.
+    pub since: Timestamp,
+    pub layers: Vec<Used>,
+    /// The layers say something else than what runs.
+    pub stale: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_since: Option<Timestamp>,
+    /// Why it does not run.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A layer, and whether what runs is made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Used {
+    pub name: String,
+    pub used: bool,
+}
+
+/// A [`Problem`] for other programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    pub file: String,
+    /// From 1; 0 is the whole file.
+    pub line: usize,
+    pub column: usize,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// All of it with the excerpt, for a person.
+    pub text: String,
+}
+
+impl From<&Problem> for Mistake {
+    fn from(problem: &Problem) -> Mistake {
+        Mistake {
+            file: problem.file.clone(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+            text: problem.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "bundle  {} since {:.0}", self.bundle, self.since)?;
+        for (n, layer) in self.layers.iter().enumerate() {
+            let title = if n == 0 { "layers" } else { "" };
+            let not = if layer.used { "" } else { " (not used)" };
+            writeln!(f, "{title:8}{}{not}", layer.name)?;
+        }
+        if !self.stale {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\nThe layers are not what runs, since {:.0}:",
+            self.stale_since.unwrap_or(self.since)
+        )?;
+        for mistake in &self.mistakes {
+            writeln!(f, "\n{}", mistake.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// The standing, shared by those who change it and those who say it.
+#[derive(Debug)]
+pub struct Board {
+    standing: Mutex<(Standing, u64)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Board {
+    pub fn new(metrics: Arc<Metrics>, bundle: &str, layers: Vec<Used>) -> Board {
+        metrics.runs(bundle);
+        let standing = Standing {
+            bundle: bundle.to_string(),
+            since: Timestamp::now(),
+            layers,
+            ..Standing::default()
+        };
+        Board {
+            standing: Mutex::new((standing, 0)),
+            metrics,
+        }
+    }
+
+    pub fn get(&self) -> Standing {
+        self.lock().0.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Standing, u64)> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a bundle that is about to run.
+    pub fn number(&self) -> u64 {
+        let mut locked = self.lock();
+        locked.1 += 1;
+        locked.1
+    }
+
+    /// The bundle of this number runs. The layers may have been refused again since it got the number.
+    pub fn runs(&self, number: u64, bundle: &str, layers: &[Used]) {
+        let mut locked = self.lock();
+        let (standing, last) = &mut *locked;
+        if standing.bundle != bundle {
+            standing.since = Timestamp::now();
+            standing.bundle = bundle.to_string();
+        }
+        standing.layers = layers.to_vec();
+        self.metrics.runs(bundle);
+        self.metrics.reloaded("success");
+        if *last == number {
+            standing.stale = false;
+            standing.stale_since = None;
+            standing.mistakes.clear();
+            self.metrics.stale(false);
+        }
+    }
+
+    /// The layers are not taken.
+    pub fn refused(&self, problems: &[Problem]) {
+        let mut locked = self.lock();
+        locked.1 += 1;
+        let standing = &mut locked.0;
+        standing.stale = true;
+        standing.stale_since.get_or_insert_with(Timestamp::now);
+        standing.mistakes = problems.iter().map(Mistake::from).collect();
+        self.metrics.stale(true);
+        self.metrics.reloaded("failure");
+    }
+}
