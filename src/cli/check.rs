@@ -1,26 +1,37 @@
-//! `lotest check`: the bundle and its golden cases.
+//! `lotest check`: a bundle, its golden cases, the rights it needs, and what in it does nothing.
 
-use super::golden;
+use super::golden::{self, Stored};
+use super::output::Style;
 use super::{Failure, input, output};
+use crate::bundle::Layer;
+use crate::engine::admit;
+use crate::engine::rbac::{self, Rule};
+use crate::engine::unused::{self, Finding};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Check the built-in bundle and the golden cases
+/// Check a bundle and its golden cases
 ///
 /// A golden case is a directory with an input and the output that somebody has reviewed for it: test.yaml (a
 /// LocustTest) with children.yaml (what it renders to), or timeline.yaml (what happens to a test) with verdicts.yaml
 /// (what the rules conclude). An environment.yaml sets environment variables of the operator for its case, a values.yaml
 /// values of the bundle.
+///
+/// The cases of a layer are those below golden/ in it. They run against the layers up to that one, as they say what it
+/// makes of what is below it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  lotest check                     the cases below ./golden
-  lotest check golden/timeline     some of them
-  lotest check --update            write the outputs again; review them with git diff
+  lotest check                         the built-in bundle, and the cases below ./golden
+  lotest check golden/timeline         some of them
+  lotest check --layer team            a layer on top, and the cases in team/golden
+  lotest check --layer team --update   write the outputs again; review them with git diff
 
 Exit codes: 0 all cases give what was reviewed, 1 some do not, 2 bad usage or input.")]
 pub struct Arguments {
-    /// Directories with golden cases, at any depth
-    #[arg(value_name = "DIRECTORY", default_value = "golden")]
+    /// Directories with golden cases, at any depth, to run against all layers. Default: those of each layer; ./golden
+    /// when there is none
+    #[arg(value_name = "DIRECTORY")]
     directories: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -29,72 +40,171 @@ pub struct Arguments {
     /// Write what the cases give now as the expected output
     #[arg(long)]
     update: bool,
+
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Style::Text)]
+    output: Style,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // The bundle as it is built in: a case says itself which settings it is about.
+    let settings = BTreeMap::new();
     let layers = arguments.layers.read()?;
-    let (bundle, _) = input::load(&layers, &BTreeMap::new())?;
-    let cases = golden::find(&arguments.directories)?;
-    let mut report = Report::default();
-    for stored in &cases {
-        match stored.case.run(&layers) {
-            Ok(outcome) => {
-                let path = stored.directory.join(outcome.file);
-                let expected = stored.case.files.get(outcome.file).map(String::as_str);
-                if expected == Some(&outcome.text) {
-                    report.passed += 1;
-                } else if arguments.update {
-                    golden::write(&path, &outcome.text)?;
-                    report.written += 1;
-                } else {
-                    let diff = outcome.diff(&stored.case);
-                    let missing = || format!("error: {} is missing", path.display());
-                    report.fails(&diff.unwrap_or_else(missing));
-                }
-            }
-            Err(problems) => report.fails(&Failure::Problems(problems).to_string()),
+    let (bundle, warnings) = input::load(&layers, &settings)?;
+    let problems = admit::probe(&bundle);
+    if !problems.is_empty() {
+        return Err(Failure::Problems(problems));
+    }
+    let (built_in, _) = input::load(&[Layer::built_in()], &settings)?;
+    let mut report = Report {
+        bundle: bundle.digest().to_string(),
+        rights: rbac::beyond(&rbac::rules_for(&bundle), &rbac::rules_for(&built_in)),
+        warnings: unused::findings(&layers, &bundle, &settings),
+        ..Report::default()
+    };
+    for (stack, cases) in cases(arguments, &layers)? {
+        for stored in &cases {
+            report.run(stored, stack, arguments.update)?;
         }
     }
-    output::print(&output::highlight(&report.text))?;
-    report.conclude(bundle.digest(), cases.len(), arguments.update)
+    for warning in warnings {
+        output::warning(&warning);
+    }
+    if arguments.output == Style::Text {
+        for finding in &report.warnings {
+            output::warning(&finding.to_string());
+        }
+    }
+    report.print(arguments)
 }
 
-#[derive(Debug, Default)]
+/// Cases with the layers that they run against.
+type Cases<'l> = Vec<(&'l [Layer], Vec<Stored>)>;
+
+fn cases<'l>(arguments: &Arguments, layers: &'l [Layer]) -> Result<Cases<'l>, Failure> {
+    if !arguments.directories.is_empty() {
+        return Ok(vec![(layers, golden::find(&arguments.directories)?)]);
+    }
+    if layers.len() == 1 {
+        return Ok(vec![(layers, golden::find(&["golden".into()])?)]);
+    }
+    let own = (1..layers.len()).map(|n| (&layers[..=n], golden::of_layer(&layers[n])));
+    Ok(own.collect())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Came {
+    Passed,
+    Written,
+    Failed,
+}
+
+/// What came of one case.
+#[derive(Debug, Serialize)]
+struct CaseReport {
+    name: String,
+    result: Came,
+    /// What is wrong, as a unified diff where there is something to compare.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    says: String,
+}
+
+#[derive(Debug, Default, Serialize)]
 struct Report {
-    text: String,
-    passed: usize,
-    written: usize,
-    failed: usize,
+    bundle: String,
+    cases: Vec<CaseReport>,
+    /// What the operator needs and the built-in bundle does not.
+    rights: Vec<Rule>,
+    warnings: Vec<Finding>,
 }
 
 impl Report {
-    fn fails(&mut self, text: &str) {
-        self.failed += 1;
-        self.text.push_str(text.trim_end());
-        self.text.push_str("\n\n");
+    fn run(&mut self, stored: &Stored, layers: &[Layer], update: bool) -> Result<(), Failure> {
+        let (result, says) = match stored.case.run(layers) {
+            Ok(outcome) => {
+                let path = stored.directory.join(outcome.file);
+                let expected = stored.case.files.get(outcome.file);
+                if expected == Some(&outcome.text) {
+                    (Came::Passed, String::new())
+                } else if update {
+                    golden::write(&path, &outcome.text)?;
+                    (Came::Written, String::new())
+                } else {
+                    let diff = outcome.diff(&stored.case);
+                    let missing = || format!("error: {} is missing", path.display());
+                    (Came::Failed, diff.unwrap_or_else(missing))
+                }
+            }
+            Err(problems) => (Came::Failed, Failure::Problems(problems).to_string()),
+        };
+        self.cases.push(CaseReport {
+            name: stored.case.name.clone(),
+            result,
+            says,
+        });
+        Ok(())
     }
 
-    fn conclude(&self, digest: &str, cases: usize, update: bool) -> Result<(), Failure> {
-        if self.failed > 0 {
-            let help = match update {
-                true => "",
-                false => {
-                    "\n  = help: when a change is meant, run `lotest check --update` and review it"
-                }
-            };
-            return Err(Failure::Check(format!(
-                "error: {} of {cases} golden cases failed{help}",
-                self.failed
-            )));
+    fn count(&self, result: Came) -> usize {
+        self.cases.iter().filter(|c| c.result == result).count()
+    }
+
+    fn print(&self, arguments: &Arguments) -> Result<(), Failure> {
+        arguments.output.print(self, || self.text())?;
+        let failed = self.count(Came::Failed);
+        if failed == 0 {
+            return Ok(());
         }
-        let written = match self.written {
-            0 => String::new(),
-            n => format!(", {n} written; review with git diff"),
+        let help = match arguments.update {
+            true => "",
+            false => {
+                "\n  = help: when a change is meant, run `lotest check --update` and review it"
+            }
         };
-        output::print(&format!(
-            "bundle {digest} is fine\ngolden cases: {} passed{written}\n",
-            self.passed
-        ))
+        let all = self.cases.len();
+        Err(Failure::Check(format!(
+            "error: {failed} of {all} golden cases failed{help}"
+        )))
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for case in self.cases.iter().filter(|c| !c.says.is_empty()) {
+            text.push_str(case.says.trim_end());
+            text.push_str("\n\n");
+        }
+        if self.count(Came::Failed) > 0 {
+            return text;
+        }
+        text.push_str(&format!("bundle {} is fine\n", self.bundle));
+        if !self.rights.is_empty() {
+            text.push_str(
+                "the operator needs these rights beyond deploy/rbac.yaml (`lotest rbac` prints all):\n",
+            );
+        }
+        for Rule {
+            api_groups,
+            resources,
+            verbs,
+        } in &self.rights
+        {
+            let listed = |all: &[String]| all.join(", ");
+            text.push_str(&format!(
+                "- {{apiGroups: [{}], resources: [{}], verbs: [{}]}}\n",
+                listed(api_groups),
+                listed(resources),
+                listed(verbs)
+            ));
+        }
+        let cases = match (self.count(Came::Passed), self.count(Came::Written)) {
+            (0, 0) => "none".to_string(),
+            (passed, 0) => format!("{passed} passed"),
+            (passed, written) => {
+                format!("{passed} passed, {written} written; review with git diff")
+            }
+        };
+        text.push_str(&format!("golden cases: {cases}\n"));
+        text
     }
 }

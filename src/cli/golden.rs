@@ -1,8 +1,8 @@
 //! Golden cases as files: finding, reading and writing them.
 
 use super::Failure;
-use crate::bundle::Files;
-use crate::engine::golden::Case;
+use crate::bundle::{Files, Layer};
+use crate::engine::golden::{self, Case};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,16 @@ use std::path::{Path, PathBuf};
 pub struct Stored {
     pub directory: PathBuf,
     pub case: Case,
+}
+
+/// The cases that a layer brings, each where it is.
+pub fn of_layer(layer: &Layer) -> Vec<Stored> {
+    let cases = golden::cases(layer).into_iter();
+    let stored = |case: Case| Stored {
+        directory: PathBuf::from(&case.name),
+        case,
+    };
+    cases.map(stored).collect()
 }
 
 /// The cases below some directories, by path. None at all is a mistake: a check that checks nothing must not pass.

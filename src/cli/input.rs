@@ -1,8 +1,11 @@
 //! Reading what the commands are given: files, standard input, the bundle.
 
 use super::{Failure, output};
-use crate::bundle::{Bundle, Layer};
+use crate::api::v2::LocustTest;
+use crate::bundle::problem::Problem;
+use crate::bundle::{Bundle, Layer, places, yaml};
 use crate::layer_files;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -31,6 +34,48 @@ pub fn read(file: &Path) -> Result<String, Failure> {
     }
     std::fs::read_to_string(file)
         .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))
+}
+
+/// The tests of a file, each valid and with its defaults.
+pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
+    let mut tests = Vec::new();
+    let documents: Vec<Value> = yaml::all_from_str(name, text)?;
+    let mut problems = Vec::new();
+    for (n, document) in documents.into_iter().enumerate() {
+        for (path, object) in items(document) {
+            match LocustTest::parse_strict(object) {
+                Ok(test) => tests.push(test.to_value()),
+                Err(mut mistakes) => {
+                    for mistake in &mut mistakes {
+                        mistake.path.insert_str(0, &path);
+                    }
+                    problems.extend(places::problems(name, text, n, &mistakes));
+                }
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Problems(problems));
+    }
+    if tests.is_empty() {
+        return Err(Problem::new(name, "there is no LocustTest in it").into());
+    }
+    Ok(tests)
+}
+
+/// The objects of a document, each with its path: one, or those of a List as `kubectl get` prints it.
+fn items(mut document: Value) -> Vec<(String, Value)> {
+    if document.is_null() {
+        return Vec::new();
+    }
+    let is_list = document.get("kind").is_some_and(|kind| kind == "List");
+    match document.get_mut("items").map(Value::as_array_mut) {
+        Some(Some(items)) if is_list => {
+            let item = |(n, item): (usize, &mut Value)| (format!("items[{n}]."), item.take());
+            items.iter_mut().enumerate().map(item).collect()
+        }
+        _ => vec![(String::new(), document)],
+    }
 }
 
 /// The environment of the process. A variable that is not text is none of ours.

@@ -3,13 +3,16 @@
 //!
 //! Exit codes: 0 fine, 1 something differs or fails a check, 2 bad usage or input.
 
+mod bundle;
 mod check;
 mod crd;
+mod diff;
 mod explain;
 mod golden;
 mod input;
 mod operator;
 mod output;
+mod rbac;
 mod render;
 mod status;
 
@@ -37,6 +40,9 @@ enum Command {
     Status(status::Arguments),
     Render(render::Arguments),
     Check(check::Arguments),
+    Bundle(bundle::Arguments),
+    Diff(diff::Arguments),
+    Rbac(rbac::Arguments),
     Explain(explain::Arguments),
     Crd(crd::Arguments),
 }
@@ -47,6 +53,9 @@ pub enum Failure {
     /// A check that was asked for failed; the findings are printed already.
     #[error("{0}")]
     Check(String),
+    /// So much is different, as was asked; it is printed already.
+    #[error("{0} differ")]
+    Differs(usize),
     /// Something that a person wrote is wrong.
     #[error("{}", join(.0))]
     Problems(Vec<Problem>),
@@ -74,15 +83,20 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::error(&failure.to_string());
+            if !matches!(failure, Failure::Differs(_)) {
+                output::error(&failure.to_string());
+            }
             match failure {
-                Failure::Check(_) => ExitCode::from(1),
+                Failure::Check(_) | Failure::Differs(_) => ExitCode::from(1),
                 Failure::Problems(_) | Failure::Other(_) => ExitCode::from(2),
             }
         }

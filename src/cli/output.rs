@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::bundle::yaml;
+use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
@@ -32,6 +33,60 @@ impl Format {
             }
         }
     }
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Style {
+    /// For a person
+    Text,
+    Yaml,
+    Json,
+}
+
+impl Style {
+    /// The report as data, or as `text` for a person.
+    pub fn print(
+        self,
+        report: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let printed = match self {
+            Style::Text => highlight(&text()),
+            Style::Yaml => yaml::to_string(report)?,
+            Style::Json => {
+                let json = serde_json::to_string_pretty(report);
+                json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))? + "\n"
+            }
+        };
+        print(&printed)
+    }
+}
+
+/// Rows in columns as wide as what stands in them; the last is as long as it is.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |n: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(n));
+        let widest = cells.map(|cell| cell.chars().count()).max();
+        widest.unwrap_or_default().max(header[n].len())
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        padded
+            .collect::<Vec<_>>()
+            .join("   ")
+            .trim_end()
+            .to_string()
+            + "\n"
+    };
+    let body = rows
+        .iter()
+        .map(|row| line(row.iter().map(String::as_str).collect()));
+    line(header.to_vec()) + &body.collect::<String>()
 }
 
 /// Prints to standard output. A reader that has gone away is no error.
@@ -71,7 +126,7 @@ fn may_colour() -> bool {
 
 /// The lines of a diff or an explanation, coloured on a terminal by what they start with.
 pub fn highlight(text: &str) -> String {
-    if !io::stdout().is_terminal() || !may_colour() {
+    if text.is_empty() || !io::stdout().is_terminal() || !may_colour() {
         return text.to_string();
     }
     let colour = |line: &str| match line.as_bytes().first() {

@@ -1,12 +1,8 @@
 //! `lotest render`: the children of tests, as the operator would make them.
 
 use super::{Failure, input, output};
-use crate::api::v2::LocustTest;
-use crate::bundle::problem::Problem;
-use crate::bundle::{places, yaml};
 use crate::engine::render;
-use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Print the objects that tests are made of
 #[derive(Debug, clap::Args)]
@@ -34,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bundle = arguments.layers.bundle()?;
     let mut objects = Vec::new();
     for file in &arguments.files {
-        for test in tests(file)? {
+        for test in input::tests(&input::name(file), &input::read(file)?)? {
             let rendered = render::render(&bundle, &test)?;
             for warning in &rendered.warnings {
                 output::warning(&format!("{}: {warning}", input::name(file)));
@@ -43,48 +39,4 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     output::print(&arguments.output.print(&objects)?)
-}
-
-/// The tests of a file, each valid and with its defaults.
-fn tests(file: &Path) -> Result<Vec<Value>, Failure> {
-    let text = input::read(file)?;
-    let name = input::name(file);
-    let mut tests = Vec::new();
-    let documents: Vec<Value> = yaml::all_from_str(&name, &text)?;
-    let mut problems = Vec::new();
-    for (n, document) in documents.into_iter().enumerate() {
-        for (path, object) in items(document) {
-            match LocustTest::parse_strict(object) {
-                Ok(test) => tests.push(test.to_value()),
-                Err(mut mistakes) => {
-                    for mistake in &mut mistakes {
-                        mistake.path.insert_str(0, &path);
-                    }
-                    problems.extend(places::problems(&name, &text, n, &mistakes));
-                }
-            }
-        }
-    }
-    if !problems.is_empty() {
-        return Err(Failure::Problems(problems));
-    }
-    if tests.is_empty() {
-        return Err(Problem::new(&name, "there is no LocustTest in it").into());
-    }
-    Ok(tests)
-}
-
-/// The objects of a document, each with its path: one, or those of a List as `kubectl get` prints it.
-fn items(mut document: Value) -> Vec<(String, Value)> {
-    if document.is_null() {
-        return Vec::new();
-    }
-    let is_list = document.get("kind").is_some_and(|kind| kind == "List");
-    match document.get_mut("items").map(Value::as_array_mut) {
-        Some(Some(items)) if is_list => {
-            let item = |(n, item): (usize, &mut Value)| (format!("items[{n}]."), item.take());
-            items.iter_mut().enumerate().map(item).collect()
-        }
-        _ => vec![(String::new(), document)],
-    }
 }

@@ -242,7 +242,7 @@ impl Case {
 }
 
 /// The digest changes with every comment in the bundle; it says nothing to a reviewer.
-fn forget_digest(object: &mut Value) {
+pub(super) fn forget_digest(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
         && let Some(annotations) = metadata
             .get_mut("annotations")

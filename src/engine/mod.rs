@@ -4,6 +4,7 @@
 pub mod action;
 pub mod admit;
 pub mod clause;
+pub mod diff;
 pub mod drift;
 pub mod explain;
 pub mod facts;
@@ -24,4 +25,5 @@ pub mod signals;
 pub mod state;
 pub mod text;
 pub mod timeline;
+pub mod unused;
 pub mod verdict;

@@ -18,11 +18,6 @@ pub struct Rule {
     pub verbs: Vec<String>,
 }
 
-/// The rules that a bundle needs, one for each API group of its children.
-pub fn rules_for(bundle: &Bundle) -> Vec<Rule> {
-    rules(bundle.children())
-}
-
 /// The rules that some children need.
 pub fn rules<'a>(children: impl IntoIterator<Item = &'a ChildTemplate>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
@@ -51,6 +46,71 @@ pub fn resource(api_version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
+/// The rights for a bundle, one rule for each resource.
+pub fn rules_for(bundle: &Bundle) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let tests = "locust.io";
+    add(
+        &mut rules,
+        tests,
+        "locusttests",
+        &["list", "watch", "patch", "delete"],
+    );
+    add(&mut rules, tests, "locusttests/status", &["patch"]);
+    add(&mut rules, tests, "locusttests/finalizers", &["update"]);
+    for child in bundle.children() {
+        let resource = resource(&child.api_version, &child.kind);
+        add(&mut rules, &resource.group, &resource.plural, &VERBS);
+    }
+    add(&mut rules, "", "pods", &["list", "watch"]);
+    add(
+        &mut rules,
+        "apps",
+        "controllerrevisions",
+        &["get", "create"],
+    );
+    add(&mut rules, "", "events", &["create", "list"]);
+    rules
+}
+
+/// What is needed and not granted.
+pub fn beyond(needed: &[Rule], granted: &[Rule]) -> Vec<Rule> {
+    let mut missing = Vec::new();
+    for rule in needed {
+        let same = |g: &&Rule| g.api_groups == rule.api_groups && g.resources == rule.resources;
+        let has = granted.iter().find(same);
+        let lacks = |verb: &&String| !has.is_some_and(|g| g.verbs.contains(verb));
+        let verbs: Vec<String> = rule.verbs.iter().filter(lacks).cloned().collect();
+        if !verbs.is_empty() {
+            missing.push(Rule {
+                verbs,
+                ..rule.clone()
+            });
+        }
+    }
+    missing
+}
+
+fn add(rules: &mut Vec<Rule>, group: &str, resource: &str, verbs: &[&str]) {
+    let known = rules
+        .iter_mut()
+        .find(|r| r.api_groups == [group] && r.resources == [resource]);
+    match known {
+        Some(rule) => {
+            for verb in verbs {
+                if !rule.verbs.iter().any(|v| v == verb) {
+                    rule.verbs.push((*verb).to_string());
+                }
+            }
+        }
+        None => rules.push(Rule {
+            api_groups: vec![group.to_string()],
+            resources: vec![resource.to_string()],
+            verbs: verbs.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,7 +127,7 @@ mod tests {
             .find(|d| d.contains("kind: ClusterRole\n"));
         let role: serde_json::Value = yaml::from_str("rbac.yaml", role.unwrap()).unwrap();
         let allowed: Vec<Rule> = serde_json::from_value(role["rules"].clone()).unwrap();
-        let needed = rules_for(&bundle);
+        let needed = rules(bundle.children());
         let resources: Vec<_> = needed.iter().map(|r| r.resources.join(" ")).collect();
         assert_eq!(resources, ["services", "jobs"]);
         for rule in needed {

@@ -5,6 +5,7 @@
 
 mod check;
 mod explain;
+mod layers;
 mod render;
 
 use std::fs;
@@ -74,6 +75,23 @@ fn pipe(arguments: &[&str], input: &str) -> Ran {
     stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);
     Ran::of(child.wait_with_output().unwrap())
+}
+
+/// All that a person sees, beside what was reviewed (`make golden` writes it). The digest changes with every comment.
+#[track_caller]
+fn seen(name: &str, ran: &Ran) {
+    let text = format!("{}{}exit code {}\n", ran.out, ran.err, ran.code);
+    let mut parts = text.split("bundle ");
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let digits = part.chars().take_while(char::is_ascii_hexdigit).count();
+        let part = if digits == 16 { &part[16..] } else { part };
+        let digest = if digits == 16 { "DIGEST" } else { "" };
+        text.push_str(&format!("bundle {digest}{part}"));
+    }
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
 }
 
 fn file(path: &str) -> String {
