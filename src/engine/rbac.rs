@@ -1,5 +1,5 @@
 //! What a Role must allow for a bundle: the rights to its children. What else the operator does is the same for every
-//! bundle, and stands in deploy/rbac.yaml.
+//! bundle, and stands in deploy/base/rbac.yaml.
 
 use crate::bundle::Bundle;
 use crate::bundle::templates::ChildTemplate;
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn the_role_in_deploy_is_what_the_built_in_bundle_needs() {
         let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
-        let deployed = include_str!("../../deploy/rbac.yaml");
+        let deployed = include_str!("../../deploy/base/rbac.yaml");
         let role = deployed
             .split("\n---\n")
             .find(|d| d.contains("kind: ClusterRole\n"));
