@@ -19,6 +19,7 @@ mod index;
 mod leaves;
 mod missed;
 mod mutations;
+mod overlays;
 mod play;
 mod replica;
 mod settings;
