@@ -197,9 +197,9 @@ impl World {
             let child = revision.children.iter().find(|c| c.stem == stem).unwrap();
             running(child, healthy)
         };
-        index.apply_pod(state(&job("master-job"), 0, "ErrImagePull"), now);
+        index.apply_pod(&state(&job("master-job"), 0, "ErrImagePull"), now);
         for n in 0..workers {
-            index.apply_pod(state(&job("worker-job"), n, "ErrImagePull"), now);
+            index.apply_pod(&state(&job("worker-job"), n, "ErrImagePull"), now);
         }
         // In the middle, where neither the first nor the last is special.
         let event = ["ImagePullBackOff", "ErrImagePull"]
@@ -267,7 +267,7 @@ fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("match");
     for (name, pod, hits) in [
         ("running", pod.clone(), 0),
-        ("pending", pending(pod.clone()), 1),
+        ("pending", pending(pod.clone()), 2),
         ("in-trouble", in_trouble(pod, "ImagePullBackOff"), 1),
     ] {
         let now = at(SOON);
@@ -307,7 +307,7 @@ fn concluding(c: &mut Criterion) {
                         event[turn % 2].clone()
                     },
                     |pod| {
-                        index.apply_pod(pod, *now);
+                        index.apply_pod(&pod, *now);
                         evaluate(bundle, index.get(key).unwrap(), *now)
                     },
                     BatchSize::SmallInput,

@@ -23,7 +23,8 @@ pub struct Signal {
     /// Path to a time before which this could not begin: when it is later than `since`, `for` counts from it.
     pub not_before: Option<Placed>,
     /// Reasons of Kubernetes events about the pod (or child). The text of the latest of them is added
-    /// to the message; it is looked up once, when the signal counts.
+    /// to the message; it is looked up when the signal counts, and a few more times while there is none. When it last
+    /// occurred is `said` of the signal.
     pub events: Option<Vec<String>>,
     /// The fields of the test that the message is about; they are added to it.
     pub names: Option<Vec<Names>>,

@@ -414,7 +414,7 @@ fn expected(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Duration => (
             "a duration",
-            "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`",
+            "write hours, minutes and whole seconds, such as `90s`, `2m` or `1h30m`, or `never`",
         ),
         Kind::Quantity => (
             "a quantity",
@@ -470,7 +470,7 @@ fn parse(kind: Kind, text: &str) -> Result<Value, Mistake> {
 
 fn is_duration(text: &str) -> bool {
     let duration = text.parse::<SignedDuration>();
-    text == "never" || duration.is_ok_and(|d| !d.is_negative())
+    text == "never" || duration.is_ok_and(|d| !d.is_negative() && d.subsec_nanos() == 0)
 }
 
 /// Kubernetes' grammar: a decimal number and an SI, binary or exponent suffix.

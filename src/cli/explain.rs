@@ -115,7 +115,9 @@ fn print(format: Format, traces: &[Trace]) -> Result<(), Failure> {
         Format::Yaml => yaml::to_string(&traces)?,
         Format::Json => {
             let json = serde_json::to_string_pretty(traces);
-            json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))? + "\n"
+            let json =
+                json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))?;
+            output::plain_json(&json) + "\n"
         }
     };
     output::print(&text)

@@ -2,8 +2,10 @@
 
 use super::Failure;
 use crate::bundle::yaml;
+use crate::engine::text::{escape, is_bidi};
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 /// How objects are printed.
@@ -28,7 +30,7 @@ impl Format {
                     all => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all}),
                 };
                 let json = serde_json::to_string_pretty(&list);
-                json.map(|j| j + "\n")
+                json.map(|j| plain_json(&j) + "\n")
                     .map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))
             }
         }
@@ -100,21 +102,44 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// The same JSON without characters that a terminal would obey; JSON itself leaves some of them as they are.
+pub fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of strings there are line breaks and nothing else of the kind.
+        if c != '\n' && (c.is_control() || is_bidi(c)) {
+            let _ = write!(plain, "\\u{:04x}", u32::from(c));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// Text for a person, in which only line breaks have an effect: it may hold anything that somebody wrote into an
+/// object or a file.
+fn plain(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(escape).collect();
+    lines.join("\n")
+}
+
 /// Prints to standard error, in red on a terminal unless `NO_COLOR` is set.
 pub fn error(text: &str) {
     complain(text, "error:", "31");
 }
 
+/// A warning is one line.
 pub fn warning(text: &str) {
-    complain(&format!("warning: {text}"), "warning:", "33");
+    complain(&format!("warning: {}", escape(text)), "warning:", "33");
 }
 
 fn complain(text: &str, word: &str, colour: &str) {
     let mut out = io::stderr().lock();
+    let text = plain(text);
     let text = if out.is_terminal() && may_colour() {
         text.replace(word, &format!("\x1b[1;{colour}m{word}\x1b[0m"))
     } else {
-        text.to_string()
+        text
     };
     // Nothing is left to say when standard error itself is gone.
     let _ = writeln!(out, "{text}");
@@ -124,10 +149,11 @@ fn may_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The lines of a diff or an explanation, coloured on a terminal by what they start with.
+/// The lines of a diff or an explanation for a person, coloured on a terminal by what they start with.
 pub fn highlight(text: &str) -> String {
+    let text = plain(text);
     if text.is_empty() || !io::stdout().is_terminal() || !may_colour() {
-        return text.to_string();
+        return text;
     }
     let colour = |line: &str| match line.as_bytes().first() {
         Some(b'+') => format!("\x1b[32m{line}\x1b[0m"),

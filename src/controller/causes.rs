@@ -1,6 +1,8 @@
 //! The text of an error.
 
-/// An error with what is behind it, as far as its own text leaves it out.
+use crate::engine::text::escape;
+
+/// An error with what is behind it, as far as its own text leaves it out. It may quote an object, so it is escaped.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = said(error);
     let mut cause = error.source();
@@ -11,7 +13,7 @@ pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    escape(&text)
 }
 
 /// The API server's own words, without the object they came in.

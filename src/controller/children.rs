@@ -5,7 +5,7 @@ use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
 pub use crate::engine::rbac::resource;
-use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, text};
+use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, group, text};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -43,13 +43,13 @@ pub struct Found {
 /// The names under which children are being made now, and for which test (its uid). Two tests whose children have the
 /// same names may be started at the same time; the second would take over what the first has just made.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<HashMap<[String; 3], String>>);
+pub struct Claims(Mutex<HashMap<[String; 4], String>>);
 
 /// What one test has claimed, until it is dropped.
 #[derive(Debug)]
 pub struct Claim<'a> {
     claims: &'a Claims,
-    names: Vec<[String; 3]>,
+    names: Vec<[String; 4]>,
 }
 
 impl Claims {
@@ -58,7 +58,8 @@ impl Claims {
         let uid = text(test, "/metadata/uid");
         let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = |c: &Child| {
-            [text(&c.object, "/metadata/namespace"), c.kind(), c.name()].map(str::to_string)
+            let namespace = text(&c.object, "/metadata/namespace");
+            [namespace, group(c.api_version()), c.kind(), c.name()].map(str::to_string)
         };
         let is_taken = |c: &&Child| claimed.get(&name(c)).is_some_and(|by| by != uid);
         if let Some(taken) = children.iter().find(is_taken) {
@@ -144,7 +145,7 @@ pub fn is_labelled(child: &Child, existing: &Value) -> bool {
     has(MANAGED_BY.0, MANAGED_BY.1) && has(CHILD_LABEL, &child.stem)
 }
 
-/// A child that could not be made: `child`, `kind`, `name` and `message`.
+/// A child that could not be made: `child`, `apiVersion`, `kind`, `name` and `message`.
 pub fn refusal(child: &Child, message: &str) -> Value {
     // The API server begins with `jobs.batch "NAME" is ...`, and the name is said already.
     let name = format!("\"{}\" is ", child.name());
@@ -154,6 +155,7 @@ pub fn refusal(child: &Child, message: &str) -> Value {
     };
     json!({
         "child": child.stem,
+        "apiVersion": child.api_version(),
         "kind": child.kind(),
         "name": child.name(),
         "message": message,

@@ -3,9 +3,9 @@
 //! core group: `kubectl describe` sorts by a time that only those may set.
 
 use super::MANAGER;
+use crate::engine::lookup::{Answer, Question, Said};
 use crate::engine::notice::Notice;
 use crate::engine::render::text;
-use crate::engine::signals::Question;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
@@ -83,9 +83,9 @@ pub async fn send_about(client: &Client, test: &Value, occurrence: &str, notice:
     }
 }
 
-/// The text of the latest event with one of the reasons that a signal asks for. Events cannot be watched by label, so
-/// they are listed once, when the signal counts.
-pub async fn latest(client: &Client, test: &Value, question: &Question) -> Option<String> {
+/// Looks up the events that a signal asks for. Events cannot be watched by label, so they are listed, when the signal
+/// counts.
+pub async fn look_up(client: &Client, test: &Value, question: &Question) -> Answer {
     let api: Api<Event> = Api::namespaced(client.clone(), text(test, "/metadata/namespace"));
     let about = ListParams::default().fields(&format!("involvedObject.uid={}", question.about.uid));
     let events = match api.list(&about).await {
@@ -93,20 +93,33 @@ pub async fn latest(client: &Client, test: &Value, question: &Question) -> Optio
         Err(e) => {
             let error = super::with_causes(&e);
             tracing::warn!(error, "events could not be listed");
-            return None;
+            return Answer::Failed;
         }
     };
     let asked = |event: &Event| {
-        event
-            .reason
-            .as_ref()
-            .is_some_and(|r| question.reasons.contains(r))
+        let reason = event.reason.as_ref();
+        reason.is_some_and(|r| question.reasons.contains(r))
     };
-    let latest = events.items.into_iter().filter(asked).max_by_key(|event| {
-        let last = event.last_timestamp.as_ref().map(|t| t.0);
-        last.or(event.event_time.as_ref().map(|t| t.0))
+    let events = events.items.into_iter().filter(asked);
+    let said = events.map(|event| Said {
+        at: last_occurred(&event),
+        message: event.message.unwrap_or_default(),
     });
-    latest?.message
+    Answer::Events(said.collect())
+}
+
+/// Old and new senders of events date them in different fields.
+fn last_occurred(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref();
+    let dates = [
+        series
+            .and_then(|s| s.last_observed_time.as_ref())
+            .map(|t| t.0),
+        event.last_timestamp.as_ref().map(|t| t.0),
+        event.event_time.as_ref().map(|t| t.0),
+    ];
+    let created = event.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    dates.into_iter().flatten().max().or(created)
 }
 
 /// The same for the same occurrence and what is said of it. `kubectl get events` sorts by name, so a version of the

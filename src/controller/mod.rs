@@ -5,6 +5,7 @@
 mod apply;
 mod causes;
 mod children;
+mod client;
 mod deeds;
 mod events;
 mod http;
@@ -25,12 +26,12 @@ use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
+use crate::engine::text::escape;
 use causes::with_causes;
+pub use client::client;
 use jiff::Timestamp;
+use kube::Client;
 use kube::api::ApiResource;
-use kube::client::ClientBuilder;
-use kube::client::retry::RetryPolicy;
-use kube::{Client, Config};
 pub use layers::{Stack, Start};
 use metrics::Metrics;
 use queue::Queue;
@@ -44,8 +45,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{Id, JoinError, JoinSet};
-use tower::buffer::BufferLayer;
-use tower::retry::RetryLayer;
 use watch::{Change, Watches};
 
 /// The field manager of every write.
@@ -145,15 +144,6 @@ pub async fn run_layers(
     let mut reloading = JoinSet::new();
     reloading.spawn(reload.run());
     controller.run(&addresses, offers, stop).await
-}
-
-/// A client that retries what the API server was too busy for.
-pub fn client(config: Config) -> Result<Client, Error> {
-    let builder = ClientBuilder::try_from(config).map_err(|e| Error::Config(e.to_string()))?;
-    Ok(builder
-        .with_layer(&BufferLayer::new(256))
-        .with_layer(&RetryLayer::new(RetryPolicy::default()))
-        .build())
 }
 
 struct Controller {
@@ -286,8 +276,10 @@ impl Controller {
             }
             Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
             Change::ChildGone(object) => self.child_gone(&object, now),
-            Change::Children(kind, listed) => self.index.retain_children(&kind, &listed),
-            Change::Pod(object) => self.index.apply_pod(object, now).into_iter().collect(),
+            Change::Children(of, listed) => {
+                self.index.retain_children(&of.group, &of.kind, &listed)
+            }
+            Change::Pod(object) => self.index.apply_pod(&object, now).into_iter().collect(),
             Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
             Change::Pods(listed) => self.index.retain_pods(&listed),
             Change::Synced => {
@@ -377,7 +369,8 @@ impl Controller {
     }
 
     /// Takes what a task has written into the index.
-    fn take(&mut self, outcome: Outcome) {
+    fn take(&mut self, mut outcome: Outcome) {
+        self.discard_outdated(&mut outcome);
         let key = &outcome.key;
         let now = Timestamp::now();
         self.queue.release(key);
@@ -400,7 +393,7 @@ impl Controller {
             }
         }
         for (question, answer) in outcome.answers {
-            self.index.set_text(key, question, answer);
+            self.index.answer(key, question, answer, now);
             self.queue.add(key, Instant::now());
         }
         if let Some(run) = outcome.run {
@@ -417,7 +410,7 @@ impl Controller {
             }
             Some(reason) => {
                 let wait = self.queue.work(key).failed();
-                tracing::warn!(test = %key, retry_in = ?wait, "{reason}");
+                tracing::warn!(test = %key, retry_in = ?wait, "{}", escape(&reason));
                 self.queue.add(key, Instant::now() + wait);
                 if outcome.deeds_failed {
                     self.queue.work(key).deeds_after = Some(Instant::now() + wait);

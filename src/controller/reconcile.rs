@@ -11,11 +11,11 @@ use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::drift::asked;
 use crate::engine::index::Key;
+use crate::engine::lookup::{Answer, Question};
 use crate::engine::notice;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
-use crate::engine::signals::Question;
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Map, Value, json};
@@ -35,6 +35,8 @@ pub struct Outcome {
     pub key: Key,
     /// The test's uid: there may be another one of its name by now.
     pub uid: String,
+    /// What decided the plan: another bundle may run by now.
+    pub bundle: Arc<Bundle>,
     /// What the test asked for (see [`asked`]): it may ask for something else by now.
     pub asked: u64,
     pub run: Option<Run>,
@@ -45,7 +47,7 @@ pub struct Outcome {
     /// The test as the API server answered the status write.
     pub status: Option<Value>,
     /// What events say about signals.
-    pub answers: Vec<(Question, Option<String>)>,
+    pub answers: Vec<(Question, Answer)>,
     /// Why to try again.
     pub retry: Option<String>,
     /// Something that an action asks for could not be done.
@@ -60,6 +62,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let mut outcome = Outcome {
         key,
         uid: text(&plan.test, "/metadata/uid").to_string(),
+        bundle: Arc::clone(&context.bundle),
         asked: asked(&plan.test),
         run: None,
         applied: Vec::new(),
@@ -71,7 +74,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         took: Duration::ZERO,
     };
     for question in &plan.questions {
-        let answer = events::latest(&context.client, &plan.test, question).await;
+        let answer = events::look_up(&context.client, &plan.test, question).await;
         outcome.answers.push((question.clone(), answer));
     }
     for notice in &plan.events {

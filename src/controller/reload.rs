@@ -12,6 +12,7 @@ use crate::bundle::problem::Problem;
 use crate::bundle::rules::EventType;
 use crate::bundle::{Bundle, Layer};
 use crate::engine::notice::Notice;
+use crate::engine::text::escape;
 use kube::Client;
 use serde_json::Value;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl Reload {
             asked,
         };
         for warning in &start.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", escape(warning));
         }
         if !start.problems.is_empty() {
             reload.refuse(&start.problems).await;
@@ -159,7 +160,7 @@ impl Reload {
             }
             Some(Ok((bundle, warnings))) => {
                 for warning in warnings {
-                    tracing::warn!("{warning}");
+                    tracing::warn!("{}", escape(&warning));
                 }
                 let checked = rights::check(&self.client, &self.namespaces, &bundle, &self.bundle);
                 if let Err(refusal) = checked.await {

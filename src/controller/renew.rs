@@ -1,7 +1,7 @@
 //! From one bundle to the next while tests run: new watches list everything anew, as when the operator starts, and until
 //! all lists are in nothing is decided. What was decided before, and the work under way, goes on with what it had.
 
-use super::reconcile::Context;
+use super::reconcile::{Context, Outcome};
 use super::reload::Offer;
 use super::watch::Change;
 use super::{Controller, Offers, children};
@@ -11,6 +11,7 @@ use crate::engine::render::text;
 use kube::api::ApiResource;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -88,6 +89,18 @@ impl Controller {
             tracing::info!(bundle = offer.bundle.digest(), "bundle runs");
         }
         self.synced = true;
+    }
+
+    /// What was found out for rules and templates that run no more says nothing about those that do.
+    pub(super) fn discard_outdated(&mut self, outcome: &mut Outcome) {
+        if Arc::ptr_eq(&outcome.bundle, &self.context.bundle) {
+            return;
+        }
+        outcome.answers.clear();
+        if outcome.run.take_if(|run| run.spec.is_none()).is_some() {
+            outcome.retry = None;
+        }
+        self.queue.add(&outcome.key, Instant::now());
     }
 
     /// Forgets the work for the test that had this name before.

@@ -22,7 +22,7 @@ pub enum Change {
     Tests(Listed),
     Child(Value),
     ChildGone(Value),
-    Children(String, Listed),
+    Children(ApiResource, Listed),
     Pod(Value),
     PodGone(Value),
     Pods(Listed),
@@ -33,7 +33,7 @@ pub enum Change {
 #[derive(Debug, Clone)]
 enum What {
     Tests,
-    Children(String),
+    Children(ApiResource),
     Pods,
 }
 
@@ -100,7 +100,7 @@ impl Watches {
 
     async fn add_children(&self, kind: ApiResource, watches: &mut JoinSet<()>) {
         let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let what = What::Children(kind.kind.clone());
+        let what = What::Children(kind.clone());
         self.add(kind, Some(ours), what, watches).await;
     }
 

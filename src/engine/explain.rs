@@ -5,6 +5,7 @@ use super::facts::{Span, Test};
 use super::path::Scope;
 use super::render::text;
 use super::rule::{Act, Action, Case, Condition, Signal, Target, Transition};
+use super::text::escape;
 use super::verdict::Verdict;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
@@ -284,9 +285,11 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A line each: what stands in an object may hold anything, and what is kept was perhaps written by somebody else.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} at {} (bundle {})", self.test, self.at, self.bundle)?;
+        let test = escape(&self.test);
+        writeln!(f, "{test} at {} (bundle {})", self.at, self.bundle)?;
         if self.signals.is_empty() {
             writeln!(f, "\nSignals: none")?;
         } else {
@@ -296,9 +299,13 @@ impl fmt::Display for Trace {
             writeln!(
                 f,
                 "  {} ({}, {}), {}: {}",
-                s.id, s.reason, s.severity, s.state, s.pods
+                s.id,
+                escape(&s.reason),
+                s.severity,
+                s.state,
+                escape(&s.pods)
             )?;
-            writeln!(f, "      {}  [{}]", s.message, s.place)?;
+            writeln!(f, "      {}  [{}]", escape(&s.message), s.place)?;
         }
         asked(f, "Phase", &self.phase)?;
         for (kind, condition) in &self.conditions {
@@ -316,10 +323,9 @@ impl fmt::Display for Trace {
 }
 
 fn asked(f: &mut fmt::Formatter<'_>, what: &str, asked: &Asked) -> fmt::Result {
-    let value = if asked.value.is_empty() {
-        "absent"
-    } else {
-        &asked.value
+    let value = match asked.value.as_str() {
+        "" => "absent".to_string(),
+        value => escape(value),
     };
     writeln!(f, "\n{what}: {value}")?;
     if asked.kept {
@@ -340,7 +346,10 @@ fn lines(f: &mut fmt::Formatter<'_>, all: &[Line]) -> fmt::Result {
         writeln!(
             f,
             "{mark} {} ({}): {}  [{}]",
-            line.id, line.outcome, line.says, line.place
+            line.id,
+            escape(&line.outcome.to_string()),
+            escape(&line.says),
+            line.place
         )?;
     }
     Ok(())

@@ -2,9 +2,9 @@
 //! signals count, and what the operator knows of its own doing.
 
 use super::drift::changed_fields;
+use super::lookup::Lookups;
 use super::matcher::{Hit, PodFacts, of_object};
 use super::run::Run;
-use super::signals::Subject;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -23,8 +23,8 @@ pub struct Test {
     pub(super) child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
     pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
-    /// What a Kubernetes event had to say about a signal, by its rule, and about whom; empty when there was none.
-    pub(super) texts: BTreeMap<usize, (Subject, String)>,
+    /// What Kubernetes' events have to say about signals.
+    pub(super) lookups: Lookups,
     /// What the operator knows of its own doing: the root `run` of rules.
     pub run: Run,
 }
@@ -139,12 +139,6 @@ impl Test {
         name.strip_suffix('/').or_else(pod).unwrap_or_default()
     }
 
-    /// What an event had to say about a signal of this pod or child.
-    pub(crate) fn said(&self, rule: usize, name: &str, uid: &str) -> Option<&str> {
-        let (about, text) = self.texts.get(&rule)?;
-        (about.name == name && about.uid == uid).then_some(text)
-    }
-
     /// Replaces the spans of one pod. Of the hits that count at a time the one with
     /// the highest priority is the pod's signal; rules are sorted by priority.
     pub(super) fn set_spans(&mut self, pod: &str, facts: Option<&PodFacts>) {
@@ -174,12 +168,17 @@ impl Test {
             }
         }
         self.spans.retain(|_, pods| !pods.is_empty());
-        // The next time that the pod suffers from it, its events say something else.
-        let Test { spans, texts, .. } = self;
-        texts.retain(|rule, (about, _)| {
-            let pods = spans.get(rule);
-            pods.is_some_and(|pods| pods.contains_key(&about.name))
+        let Test { spans, lookups, .. } = self;
+        lookups.changed(pod, facts.map(|f| f.uid.as_str()), |rule| {
+            let pods = spans.get(&rule);
+            pods.is_some_and(|pods| pods.contains_key(pod))
         });
+    }
+
+    /// Takes what is known of a pod.
+    pub(super) fn set_pod(&mut self, facts: PodFacts) {
+        self.set_spans(&facts.name, Some(&facts));
+        self.pods.insert(facts.name.clone(), facts);
     }
 
     /// Every hit of every pod and child, for explain.

@@ -4,10 +4,10 @@
 //! pod template and its status.
 
 use super::facts::{GONE, Test, UNSEEN, is_gone, state};
-use super::matcher::{match_child, match_pod};
-use super::render::{CHILD_LABEL, text};
+use super::lookup::{Answer, Question};
+use super::matcher::{PodFacts, match_child, match_pod};
+use super::render::{CHILD_LABEL, group, text};
 use super::run::Run;
-use super::signals::Question;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -55,8 +55,41 @@ impl Listed {
     }
 }
 
-/// A pod may be seen before the child that made it. That many such pods wait.
-const MAX_WAITING_PODS: usize = 1024;
+/// What is kept of a pod that is seen before the child that made it, or whose owner is nobody's: little, as there may
+/// be as many as pods in the cluster, and none may be left out.
+#[derive(Debug)]
+struct Waiting {
+    /// The uid of the owner.
+    owner: String,
+    facts: PodFacts,
+    /// What is known of it instead when it is a pod of this child: rules may ask for that.
+    by_stem: Vec<PodFacts>,
+}
+
+impl Waiting {
+    fn new(bundle: &Bundle, owner: &str, pod: &Value, now: Timestamp) -> Waiting {
+        let facts = match_pod(bundle, "", pod, now);
+        let children = bundle.children().iter();
+        let mut by_stem: Vec<_> = children
+            .map(|child| match_pod(bundle, &child.stem, pod, now))
+            .collect();
+        by_stem.retain(|f| f.hits != facts.hits || f.errors != facts.errors);
+        Waiting {
+            owner: owner.to_string(),
+            facts,
+            by_stem,
+        }
+    }
+
+    fn facts_of(self, stem: &str) -> PodFacts {
+        let mut by_stem = self.by_stem.into_iter();
+        let own = by_stem.find(|f| f.role == stem);
+        own.unwrap_or(PodFacts {
+            role: stem.to_string(),
+            ..self.facts
+        })
+    }
+}
 
 #[derive(Debug)]
 pub struct Index {
@@ -66,8 +99,8 @@ pub struct Index {
     uids: HashMap<String, Key>,
     /// The uid of a child: its test and its stem.
     pub(super) owners: HashMap<String, (Key, String)>,
-    /// Pods whose owner is not known yet, with the owner's uid.
-    waiting: HashMap<Key, (String, Value)>,
+    /// Pods whose owner is not known yet.
+    waiting: HashMap<Key, Waiting>,
 }
 
 impl Index {
@@ -163,8 +196,10 @@ impl Index {
         test.child_facts.insert(stem.clone(), facts);
         test.run.looked_for.remove(&stem);
         test.forgive(&self.bundle);
-        self.owners.insert(uid.clone(), (key.clone(), stem));
-        self.take_waiting(&uid, now);
+        let is_new = self.owners.insert(uid.clone(), (key.clone(), stem.clone()));
+        if is_new.is_none() {
+            self.take_waiting(&key, &stem, &uid);
+        }
         Some(key)
     }
 
@@ -180,8 +215,8 @@ impl Index {
         Some(key)
     }
 
-    /// Forgets every child of a kind that a complete list did not have.
-    pub fn retain_children(&mut self, kind: &str, listed: &Listed) -> Vec<Key> {
+    /// Forgets every child of a kind that a complete list did not have. Two groups (`of`) may have kinds of one name.
+    pub fn retain_children(&mut self, of: &str, kind: &str, listed: &Listed) -> Vec<Key> {
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
@@ -189,6 +224,7 @@ impl Index {
             .flat_map(|(key, all)| all.iter().map(move |c| (key, c)))
             .filter(|(key, (_, state))| {
                 text(state, "/kind") == kind
+                    && group(text(state, "/apiVersion")) == of
                     && !is_gone(state)
                     && listed.lacks(&key.namespace, text(state, "/metadata/name"))
             })
@@ -216,22 +252,20 @@ impl Index {
     }
 
     /// Takes a pod; `None` when it belongs to no known test.
-    pub fn apply_pod(&mut self, pod: Value, now: Timestamp) -> Option<Key> {
-        self.waiting.remove(&Key::of(&pod));
-        let Some(owner) = controller_uid(&pod).map(str::to_string) else {
-            return self.disown_pod(&pod);
+    pub fn apply_pod(&mut self, pod: &Value, now: Timestamp) -> Option<Key> {
+        let of = Key::of(pod);
+        self.waiting.remove(&of);
+        let Some(owner) = controller_uid(pod) else {
+            return self.disown_pod(pod);
         };
-        let Some((key, stem)) = self.owners.get(&owner) else {
-            let concerned = self.disown_pod(&pod);
-            if self.waiting.len() < MAX_WAITING_PODS {
-                self.waiting.insert(Key::of(&pod), (owner, pod));
-            }
+        let Some((key, stem)) = self.owners.get(owner) else {
+            let concerned = self.disown_pod(pod);
+            let waiting = Waiting::new(&self.bundle, owner, pod, now);
+            self.waiting.insert(of, waiting);
             return concerned;
         };
         let test = self.tests.get_mut(key)?;
-        let facts = match_pod(&self.bundle, stem, &pod, now);
-        test.set_spans(&facts.name, Some(&facts));
-        test.pods.insert(facts.name.clone(), facts);
+        test.set_pod(match_pod(&self.bundle, stem, pod, now));
         Some(key.clone())
     }
 
@@ -317,11 +351,15 @@ impl Index {
         }
     }
 
-    /// Notes what a Kubernetes event had to say about a signal; `None` when there was no event.
-    pub fn set_text(&mut self, key: &Key, question: Question, text: Option<String>) {
-        if let Some(test) = self.tests.get_mut(key) {
-            let said = (question.about, text.unwrap_or_default());
-            test.texts.insert(question.rule, said);
+    /// Notes what Kubernetes' events have to say about a signal. The subject may be another by now, or be fine.
+    pub fn answer(&mut self, key: &Key, question: Question, answer: Answer, now: Timestamp) {
+        let signal = self.bundle.rules.signals.get(question.rule);
+        if let (Some(test), Some(signal)) = (self.tests.get_mut(key), signal) {
+            let spans = test.spans.get(&question.rule);
+            let suffers = spans.is_some_and(|pods| pods.contains_key(&question.about.name));
+            if suffers && test.uid_of(&question.about.name) == Some(&question.about.uid) {
+                test.lookups.note(question, signal, answer, now);
+            }
         }
     }
 
@@ -335,10 +373,14 @@ impl Index {
     /// The tests that were refused a child of this name, which is free now: they need not wait any more.
     pub fn freed(&mut self, object: &Value) -> Vec<Key> {
         let of = Key::of(object);
+        let kind = |o: &Value| {
+            let group = group(text(o, "/apiVersion")).to_string();
+            (group, text(o, "/kind").to_string())
+        };
+        let freed = kind(object);
         let waits = |test: &Test| {
             let mut refused = test.run.refused.iter();
-            refused
-                .any(|r| text(r, "/kind") == text(object, "/kind") && text(r, "/name") == of.name)
+            refused.any(|r| text(r, "/name") == of.name && kind(r) == freed)
         };
         let tests = self.tests.iter_mut();
         let waiting = tests.filter(|(k, t)| k.namespace == of.namespace && waits(t));
@@ -364,17 +406,13 @@ impl Index {
         Some((key.clone(), stem.to_string()))
     }
 
-    fn take_waiting(&mut self, owner: &str, now: Timestamp) {
-        let arrived: Vec<Key> = self
-            .waiting
-            .iter()
-            .filter(|(_, (o, _))| o == owner)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in arrived {
-            if let Some((_, pod)) = self.waiting.remove(&key) {
-                self.apply_pod(pod, now);
-            }
+    /// Takes the pods that waited for a child.
+    fn take_waiting(&mut self, test: &Key, stem: &str, owner: &str) {
+        let Some(test) = self.tests.get_mut(test) else {
+            return;
+        };
+        for (_, waiting) in self.waiting.extract_if(|_, w| w.owner == owner) {
+            test.set_pod(waiting.facts_of(stem));
         }
     }
 }

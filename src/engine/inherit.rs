@@ -45,14 +45,11 @@ impl Index {
                     test.children[stem.as_str()] = last;
                 }
             }
-            for (rule, (about, said)) in known.texts {
-                if let Some(rule) = rules.get(&rule)
-                    && let Some(pods) = test.spans.get(rule)
-                    && pods.contains_key(&about.name)
-                {
-                    test.texts.insert(*rule, (about, said));
-                }
-            }
+            let Test { lookups, spans, .. } = test;
+            lookups.inherit(known.lookups, |rule, about| {
+                let rule = rules.get(&rule)?;
+                spans.get(rule)?.contains_key(&about.name).then_some(*rule)
+            });
             // Where a test could not be started, another bundle may do better, and at once.
             let run = match known.run.spec {
                 Some(_) => known.run,

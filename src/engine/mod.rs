@@ -12,6 +12,7 @@ pub mod fields;
 pub mod golden;
 pub mod index;
 mod inherit;
+pub mod lookup;
 pub mod matcher;
 pub mod notice;
 pub mod path;

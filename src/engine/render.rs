@@ -47,6 +47,11 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// The group of an `apiVersion`; the core group is empty.
+pub fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
 /// The value at a JSON pointer of plain names. [`Value::pointer`] makes two strings of each name; this is asked many
 /// times in every verdict.
 pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {

@@ -3,12 +3,12 @@
 
 use super::action::Deed;
 use super::explain::Trace;
-use super::index::{Index, Key};
+use super::index::{Index, Key, Listed};
+use super::lookup::{Answer, Question, Said};
 use super::notice::{self, Notice};
-use super::render::{Child, owner_reference, render, text};
+use super::render::{Child, group, owner_reference, render, text};
 use super::rule::{Act, Occasion};
 use super::run::Revision;
-use super::signals::Question;
 use super::timeline::{
     BEGINNING, Entry, KubernetesEvent, Step, Timeline, changes, line, merge, since_beginning,
     written,
@@ -18,7 +18,7 @@ use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a digest is called here: that of a bundle changes with every comment in it.
@@ -51,7 +51,12 @@ struct Player<'a> {
     /// As they are now, by stem.
     children: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
-    kubernetes_events: Vec<KubernetesEvent>,
+    /// With when they occurred.
+    kubernetes_events: Vec<(SignedDuration, KubernetesEvent)>,
+    /// The API server answers no lookup of events.
+    lookups_fail: bool,
+    /// The watches are interrupted: nobody is told of what happens.
+    unwatched: bool,
     started: Revision,
     version: u64,
     next: Option<Timestamp>,
@@ -89,6 +94,8 @@ impl<'a> Player<'a> {
             children: BTreeMap::new(),
             pods: BTreeMap::new(),
             kubernetes_events: Vec::new(),
+            lookups_fail: false,
+            unwatched: false,
             started,
             version: 0,
             next: None,
@@ -121,9 +128,13 @@ impl<'a> Player<'a> {
                 self.look(timer, Vec::new())?;
             }
             now = step.at;
+            self.unwatched = step.restart || step.relist;
             self.apply(step)?;
+            self.unwatched = false;
             if step.restart {
                 self.restart(now);
+            } else if step.relist {
+                self.relist(now);
             }
             self.look(now, Vec::new())?;
         }
@@ -160,7 +171,11 @@ impl<'a> Player<'a> {
         for (name, patch) in &step.pods {
             self.change_pod(name, patch, step.at)?;
         }
-        self.kubernetes_events.extend(step.events.iter().cloned());
+        let events = step.events.iter().cloned();
+        self.kubernetes_events.extend(events.map(|e| (step.at, e)));
+        if let Some(fail) = step.lookups_fail {
+            self.lookups_fail = fail;
+        }
         Ok(())
     }
 
@@ -175,13 +190,17 @@ impl<'a> Player<'a> {
         let mut object = self.children.get(stem).cloned().ok_or_else(unknown)?;
         if patch.is_null() {
             self.children.remove(stem);
-            self.index.delete_child(&object);
+            if !self.unwatched {
+                self.index.delete_child(&object);
+            }
             return Ok(());
         }
         self.version += 1;
         merge(&mut object, patch);
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.index.apply_child(&object, BEGINNING + at);
+        if !self.unwatched {
+            self.index.apply_child(&object, BEGINNING + at);
+        }
         self.children.insert(stem.to_string(), object);
         Ok(())
     }
@@ -190,7 +209,9 @@ impl<'a> Player<'a> {
         if patch.is_null() {
             let pod = self.pods.remove(name);
             let pod = pod.ok_or_else(|| format!("there is no pod `{name}`"))?;
-            self.index.delete_pod(&pod);
+            if !self.unwatched {
+                self.index.delete_pod(&pod);
+            }
             return Ok(());
         }
         let mut patch = patch.clone();
@@ -208,7 +229,9 @@ impl<'a> Player<'a> {
             }
         };
         merge(&mut pod, &patch);
-        self.index.apply_pod(pod.clone(), BEGINNING + at);
+        if !self.unwatched {
+            self.index.apply_pod(&pod, BEGINNING + at);
+        }
         self.pods.insert(name.to_string(), pod);
         Ok(())
     }
@@ -237,6 +260,13 @@ impl<'a> Player<'a> {
     /// What an operator knows that was started just now.
     fn restart(&mut self, at: SignedDuration) {
         self.index = Index::new(Arc::clone(self.bundle));
+        self.list(at);
+        self.index.set_run(&self.key, self.started.run());
+        self.index.has_no_more(&self.key);
+    }
+
+    /// What there is, as lists show it.
+    fn list(&mut self, at: SignedDuration) {
         if !self.test.is_null() {
             self.index.apply_test(self.test.clone());
         }
@@ -244,21 +274,50 @@ impl<'a> Player<'a> {
             self.index.apply_child(child, BEGINNING + at);
         }
         for pod in self.pods.values() {
-            self.index.apply_pod(pod.clone(), BEGINNING + at);
+            self.index.apply_pod(pod, BEGINNING + at);
         }
-        self.index.set_run(&self.key, self.started.run());
+    }
+
+    /// Lists everything, and looks by name for the children that were in no list.
+    fn relist(&mut self, at: SignedDuration) {
+        self.list(at);
+        let listed = |objects: &mut dyn Iterator<Item = &Value>| Listed {
+            namespace: None,
+            seen: objects.map(Key::of).collect(),
+        };
+        let tests = listed(&mut [&self.test].into_iter().filter(|t| !t.is_null()));
+        self.index.retain_tests(&tests);
+        let started = self.started.children.iter();
+        let kinds: BTreeSet<_> = started
+            .map(|c| (group(c.api_version()), c.kind()))
+            .collect();
+        for (group_of, kind) in kinds {
+            let is =
+                |c: &&Value| group(text(c, "/apiVersion")) == group_of && text(c, "/kind") == kind;
+            let children = listed(&mut self.children.values().filter(is));
+            self.index.retain_children(group_of, kind, &children);
+        }
+        let pods = listed(&mut self.pods.values());
+        self.index.retain_pods(&pods);
         self.index.has_no_more(&self.key);
     }
 
-    /// The text of the latest event that a rule asks for.
-    fn answer(&self, question: &Question) -> Option<String> {
+    /// The events that a rule asks for.
+    fn answer(&self, question: &Question) -> Answer {
+        if self.lookups_fail {
+            return Answer::Failed;
+        }
         let about = |event: &&KubernetesEvent| {
             let child = self.children.get(&event.about);
             let uid = child.map_or(event.about.as_str(), |c| text(c, "/metadata/uid"));
             uid == question.about.uid && question.reasons.contains(&event.reason)
         };
-        let latest = self.kubernetes_events.iter().rev().find(about);
-        latest.map(|event| event.message.clone())
+        let asked = self.kubernetes_events.iter().filter(|(_, e)| about(&e));
+        let said = asked.map(|(at, event)| Said {
+            message: event.message.clone(),
+            at: Some(BEGINNING + *at),
+        });
+        Answer::Events(said.collect())
     }
 
     /// Does what an action asks for, as the API server would.
@@ -311,7 +370,8 @@ impl<'a> Player<'a> {
             if !verdict.questions.is_empty() {
                 for question in verdict.questions {
                     let answer = self.answer(&question);
-                    self.index.set_text(&self.key, question, answer);
+                    let now = BEGINNING + at;
+                    self.index.answer(&self.key, question, answer, now);
                 }
                 continue;
             }
@@ -356,6 +416,8 @@ impl<'a> Player<'a> {
     fn store(&mut self) {
         self.version += 1;
         self.test["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.index.apply_test(self.test.clone());
+        if !self.unwatched {
+            self.index.apply_test(self.test.clone());
+        }
     }
 }

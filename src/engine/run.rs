@@ -30,7 +30,7 @@ pub struct Run {
     /// show one that has lost its labels.
     #[serde(skip)]
     pub looked_for: BTreeSet<String>,
-    /// Children that could not be made: `child`, `kind`, `name`, `message`.
+    /// Children that could not be made: `child`, `apiVersion`, `kind`, `name`, `message`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Value>,
     /// Paths of the spec that differ from what the test was started with.

@@ -3,6 +3,7 @@
 
 use super::explain::Trace;
 use super::facts::{Span, Test};
+use super::lookup::{Question, Said, Subject};
 use super::notice::Notice;
 use super::render::text;
 use super::rule::{EventType, Severity, Signal};
@@ -19,23 +20,6 @@ pub const FIRST_SEEN: &str = "firstSeen";
 
 /// So many pods are named in a message; of the rest the number is said.
 const MAX_NAMES: usize = 3;
-
-/// The pod, or the child (`stem/`), on which a signal counts first: what its message is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    pub name: String,
-    pub uid: String,
-}
-
-/// What is to be looked up before a signal is reported.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    pub rule: usize,
-    /// The pod or child that the events are about.
-    pub about: Subject,
-    /// The reasons that say more.
-    pub reasons: Vec<String>,
-}
 
 /// All signals at a time.
 #[derive(Debug, Default)]
@@ -101,17 +85,12 @@ pub(crate) fn gather(
         if !signal.events.is_empty()
             && let Some(uid) = test.uid_of(first_pod)
         {
-            event = test.said(*rule, first_pod, uid);
-            if event.is_none() {
-                signals.questions.push(Question {
-                    rule: *rule,
-                    about: Subject {
-                        name: first_pod.to_string(),
-                        uid: uid.to_string(),
-                    },
-                    reasons: signal.events.clone(),
-                });
-            }
+            let about = Subject {
+                name: first_pod.to_string(),
+                uid: uid.to_string(),
+            };
+            let from = dated.or(first.from).unwrap_or(now);
+            event = signals.ask(*rule, signal, about, from, test, now);
         }
         let report = report(signal, &counting, event, test);
         if let Some(trace) = trace.as_deref_mut() {
@@ -135,11 +114,11 @@ pub(crate) fn gather(
 }
 
 /// What rules read of a signal.
-fn report(signal: &Signal, counting: &[(&str, &Span)], event: Option<&str>, test: &Test) -> Value {
+fn report(signal: &Signal, counting: &[(&str, &Span)], event: Option<&Said>, test: &Test) -> Value {
     let first = counting.first().map(|(_, span)| *span);
     let shown = counting.iter().take(MAX_NAMES);
     let names: Vec<&str> = shown.map(|(pod, _)| test.name_of(pod)).collect();
-    json!({
+    let mut report = json!({
         "id": signal.guard.origin.id,
         "reason": first.map(|span| &span.reason),
         "severity": signal.severity,
@@ -147,7 +126,11 @@ fn report(signal: &Signal, counting: &[(&str, &Span)], event: Option<&str>, test
         "count": counting.len(),
         "pods": listed(&names, counting.len()),
         "since": first.map(|span| span.since.to_string()),
-    })
+    });
+    if let Some(at) = event.and_then(|e| e.at) {
+        report["said"] = json!(at.to_string());
+    }
+    report
 }
 
 impl Signals {
@@ -163,12 +146,35 @@ impl Signals {
         Some(seen.saturating_add(signal.guard.lasting).unwrap_or(seen))
     }
 
+    /// What an event is known to say about a signal that counts since `from`; notes what is to be looked up, and when.
+    fn ask<'a>(
+        &mut self,
+        rule: usize,
+        signal: &Signal,
+        about: Subject,
+        from: Timestamp,
+        test: &'a Test,
+        now: Timestamp,
+    ) -> Option<&'a Said> {
+        let word = test.lookups.word(rule, &about, from);
+        match word.due {
+            Some(due) if due <= now => self.questions.push(Question {
+                rule,
+                about,
+                reasons: signal.events.clone(),
+            }),
+            Some(due) => self.next = earliest(self.next, due),
+            None => {}
+        }
+        word.said
+    }
+
     /// Notes what the pods of each child ended with, unless a higher signal has said it.
     fn explain_ends(
         &mut self,
         signal: &Signal,
         counting: &[(&str, &Span)],
-        event: Option<&str>,
+        event: Option<&Said>,
         test: &Test,
     ) {
         let mut by_child: BTreeMap<&str, Vec<(&str, &Span)>> = BTreeMap::new();
@@ -216,10 +222,10 @@ impl Signals {
 }
 
 /// The message of a signal with what an event says, and with the fields of the test that name what it is about.
-fn message(signal: &Signal, message: &str, event: Option<&str>, test: &Test) -> String {
+fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) -> String {
     let mut message = message.to_string();
-    if let Some(event) = event.filter(|e| !e.is_empty()) {
-        message = format!("{message}: {}", escape(event));
+    if let Some(event) = event {
+        message = format!("{message}: {}", escape(&event.message));
     }
     let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
     let mut fields = Vec::new();

@@ -1,7 +1,7 @@
 //! A recorded state: Kubernetes objects as `kubectl get -o yaml` prints them, taken into an index.
 
 use super::index::{Index, Key};
-use super::render::text;
+use super::render::{group, text};
 use super::run::{Revision, Run};
 use crate::bundle::Bundle;
 use jiff::Timestamp;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// An index with everything in `objects` that belongs to a LocustTest in them, and the tests. `Job`s and other
 /// children are known by their labels and owners, as in a cluster.
 pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index, Vec<Key>) {
-    let (tests, others) = parted(flattened(objects), "LocustTest");
-    let (pods, others) = parted(others, "Pod");
-    let (revisions, children) = parted(others, "ControllerRevision");
+    let (tests, others) = parted(flattened(objects), "locust.io", "LocustTest");
+    let (pods, others) = parted(others, "", "Pod");
+    let (revisions, children) = parted(others, "apps", "ControllerRevision");
     let mut index = Index::new(Arc::clone(bundle));
     let keys: Vec<Key> = tests.iter().map(Key::of).collect();
     for test in &tests {
@@ -23,7 +23,7 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
         index.apply_child(child, now);
     }
     for pod in pods {
-        index.apply_pod(pod, now);
+        index.apply_pod(&pod, now);
     }
     for test in &tests {
         let run = run(test, &revisions);
@@ -62,6 +62,7 @@ fn flattened(objects: Vec<Value>) -> Vec<Value> {
     flat
 }
 
-fn parted(objects: Vec<Value>, kind: &str) -> (Vec<Value>, Vec<Value>) {
-    objects.into_iter().partition(|o| text(o, "/kind") == kind)
+fn parted(objects: Vec<Value>, of: &str, kind: &str) -> (Vec<Value>, Vec<Value>) {
+    let is = |o: &Value| text(o, "/kind") == kind && group(text(o, "/apiVersion")) == of;
+    objects.into_iter().partition(is)
 }

@@ -21,13 +21,16 @@ pub struct Timeline {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Step {
     /// Time since the test was created: `0s`, `90s`, `2m5s`. Never before that of the step above.
     pub(super) at: SignedDuration,
     /// The operator was not running when this happened; it starts again after it.
     #[serde(default)]
     pub(super) restart: bool,
+    /// The watches were interrupted when this happened; then everything is listed again.
+    #[serde(default)]
+    pub(super) relist: bool,
     /// A change of the test.
     #[serde(default)]
     pub(super) test: Value,
@@ -38,9 +41,11 @@ pub(super) struct Step {
     /// has the labels and the spec of that child's pod template.
     #[serde(default)]
     pub(super) pods: BTreeMap<String, Value>,
-    /// Kubernetes events that there are from now on.
+    /// Kubernetes events that occur now.
     #[serde(default)]
     pub(super) events: Vec<KubernetesEvent>,
+    /// Whether the API server fails to list events from now on.
+    pub(super) lookups_fail: Option<bool>,
 }
 
 /// As far as rules ask for it.

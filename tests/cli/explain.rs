@@ -81,3 +81,31 @@ fn explain_helps_when_there_is_nothing_to_explain() {
     assert!(ran.err.contains("--at <TIME>"), "{}", ran.err);
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
 }
+
+/// Who may write a status may not speak to the terminal of whoever reads it.
+#[test]
+fn explain_prints_nothing_that_a_terminal_obeys() {
+    let evil = "red \x1b[31m bell \x07 csi \u{9b}31m turned \u{202e}\nPhase: Succeeded";
+    let kept = serde_json::json!({
+        "apiVersion": "locust.io/v2",
+        "kind": "LocustTest",
+        "metadata": {"name": evil, "namespace": "n", "uid": "u"},
+        "spec": {"image": "i", "master": {"command": "c"}, "worker": {"command": "c", "replicas": 1}},
+        "status": {"phase": "Failed", "conditions": [
+            {"type": "Ready", "status": "False", "reason": evil, "message": evil},
+        ]},
+    });
+    let kept = serde_saphyr::to_string(&kept).unwrap();
+    for format in ["text", "json", "yaml"] {
+        let said = pipe(&["explain", "-o", format], &kept).fine();
+        let obeyed = |c: char| c != '\n' && c.is_control();
+        assert!(!said.contains(obeyed), "{format}: {said:?}");
+        if format == "text" {
+            assert!(said.contains("\\u{1b}[31m bell"), "{said}");
+            assert_eq!(said.matches("\nPhase:").count(), 1, "{said}");
+        }
+        if format != "yaml" {
+            assert!(!said.contains('\u{202e}'), "{format}: {said:?}");
+        }
+    }
+}

@@ -169,6 +169,25 @@ fn warnings_are_no_part_of_the_output() {
         "warning: ENABLE_AFFINITY_CR_INJECTION is not true or false: `perhaps`; the default true holds\n"
     );
     assert!(ran.out.contains("nodeAffinity"));
+    let ran = command("per\x1b[31m\nhaps");
+    assert_eq!(
+        ran.err,
+        "warning: ENABLE_AFFINITY_CR_INJECTION is not true or false: `per\\u{1b}[31m\\nhaps`; the default true holds\n"
+    );
+}
+
+#[test]
+fn json_is_the_same_without_what_a_terminal_obeys() {
+    let command = "locust csi \u{9b}31m turned \u{202e}";
+    let test = file(MINIMAL);
+    let mut test: serde_json::Value = serde_saphyr::from_str(&test).unwrap();
+    test["spec"]["master"]["command"] = command.into();
+    let test = serde_saphyr::to_string(&test).unwrap();
+    let out = pipe(&["render", "-o", "json"], &test).fine();
+    assert!(!out.contains(['\u{9b}', '\u{202e}']), "{out:?}");
+    let made: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(made.to_string().contains("\u{9b}31m"));
+    assert!(made.to_string().contains('\u{202e}'));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What a status alone does not say: Kubernetes' own events name the ConfigMap, the Secret or the quota. They are
-//! listed once, when the trouble counts.
+//! listed when the trouble counts, and a few more times while there is none.
 
 use crate::idle::logged;
 use crate::pods::name;
@@ -14,7 +14,8 @@ fn bundle(pods: &str, room: &str) -> Bundle {
         let values = files.get_mut("values.yaml").unwrap();
         *values = values
             .replace("pods: 2m", &format!("pods: {pods}"))
-            .replace("room: 10m", &format!("room: {room}"));
+            .replace("room: 10m", &format!("room: {room}"))
+            .replace("mount: 2m10s", "mount: 7s");
     })
 }
 
@@ -117,6 +118,32 @@ async fn a_missing_secret_is_named_with_the_field_that_asks_for_it() {
         "spec.env.secretMounts[1].name",
     )
     .await;
+}
+
+/// A kubelet may say what is missing only after the trouble has begun to count.
+#[tokio::test]
+async fn an_event_that_comes_late_is_found() {
+    let room = Room::new("said-late").await;
+    let _operator = room.operator_of(bundle("3s", "1h")).await;
+    room.create(stuck("load")).await;
+    let unhealthy = |t: &Value| condition(t, "PodsHealthy")["status"] == "False";
+    let silent = room.until("LocustTest", "load", unhealthy).await;
+    let message = condition(&silent, "PodsHealthy")["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(
+        message.ends_with("volumes or network are not ready"),
+        "{message}"
+    );
+    let said = r#"MountVolume.SetUp failed for volume "v" : configmap "late" not found"#;
+    for pod in room.list("Pod").await {
+        say(&room, &pod, "FailedMount", said).await;
+    }
+    let failed = room.until_phase("load", "Failed").await;
+    let healthy = condition(&failed, "PodsHealthy");
+    assert!(healthy["message"].as_str().unwrap().ends_with(said));
+    // When it began to count, and at most at each of the times after that.
+    let lists = lists_of_events(&room).await;
+    assert!((2..=4).contains(&lists), "{lists}");
 }
 
 /// What may end by itself is said, and the test waits.

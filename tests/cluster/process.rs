@@ -8,13 +8,13 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 /// A port nobody listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// Status code, headers and body; `None` while nobody listens.
-fn get(port: u16, path: &str) -> Option<(u16, String, String)> {
+pub fn get(port: u16, path: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(
         stream,

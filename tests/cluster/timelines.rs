@@ -37,11 +37,19 @@ const AT_LEAST: usize = 40;
 const AT_A_TIME: usize = 30;
 
 /// What `grace` of the values is here.
-const GRACE: &[(&str, &str)] = &[("pods: 2m", "pods: 15s"), ("room: 10m", "room: 40s")];
+const GRACE: &[(&str, &str)] = &[
+    ("pods: 2m", "pods: 15s"),
+    ("room: 10m", "room: 40s"),
+    ("mount: 2m10s", "mount: 20s"),
+];
 
 /// A control plane that is busy may not come to a step before a grace is over. When all have been played, those get more
 /// time, and fewer are played at a time.
-const MORE_GRACE: &[(&str, &str)] = &[("pods: 2m", "pods: 45s"), ("room: 10m", "room: 110s")];
+const MORE_GRACE: &[(&str, &str)] = &[
+    ("pods: 2m", "pods: 45s"),
+    ("room: 10m", "room: 110s"),
+    ("mount: 2m10s", "mount: 50s"),
+];
 const MORE_PATIENCE: Duration = Duration::from_secs(180);
 const FEWER_AT_A_TIME: usize = 10;
 

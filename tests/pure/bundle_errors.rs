@@ -139,6 +139,8 @@ mistakes! {
     duration: (SIGNALS, "for: $.values.grace.hopeless", "for: 2 minuts");
     duration_without_unit: (SIGNALS, "for: $.values.grace.hopeless", "for: 120");
     duration_negative: (SIGNALS, "for: $.values.grace.hopeless", "for: -2m");
+    duration_below_a_second: (SIGNALS, "for: $.values.grace.hopeless", "for: 500ms");
+    duration_with_part_of_a_second: ("values.yaml", "hopeless: 0s", "hopeless: 1.5s");
     duration_of_a_missing_value: (SIGNALS, "for: $.values.grace.hopeless", "for: $.values.grace.unscheduled");
     duration_of_a_bad_value: ("values.yaml", "hopeless: 0s", "hopeless: soon");
     duration_from_elsewhere: (SIGNALS, "for: $.values.grace.hopeless", "for: $.metadata.grace");

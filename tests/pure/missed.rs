@@ -230,6 +230,7 @@ fn every_value_of_the_rules_matters() {
         "/grace/hopeless",
         "/grace/start",
         "/grace/evidence",
+        "/grace/mount",
         "/retention/passed/children",
         "/retention/passed/test",
         "/retention/failed/children",

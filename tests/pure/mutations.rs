@@ -9,6 +9,7 @@ use jsonpath_rust::JsonPath;
 use lotest::bundle::Bundle;
 use lotest::engine::clause::{Clause, Operator};
 use lotest::engine::index::Index;
+use lotest::engine::lookup::{Answer, Said};
 use lotest::engine::matcher::{PodFacts, match_child, match_pod};
 use lotest::engine::path::Scope;
 use lotest::engine::rule::Each;
@@ -361,7 +362,7 @@ fn verdicts_about_mutants_come_to_rest() {
             if is_pod(original) {
                 object["metadata"]["ownerReferences"] =
                     json!([{"controller": true, "uid": own["uid"]}]);
-                index.apply_pod(object, cluster.now);
+                index.apply_pod(&object, cluster.now);
             } else {
                 for field in ["uid", "ownerReferences", "labels"] {
                     object["metadata"][field] = own[field].clone();
@@ -393,7 +394,12 @@ fn rest(cluster: &mut Cluster, index: &mut Index, round: usize) -> Option<Timest
         }
         if !verdict.questions.is_empty() {
             for question in verdict.questions {
-                index.set_text(&key, question, Some("an event\n".repeat(500)));
+                let said = Said {
+                    message: "an event\n".repeat(500),
+                    at: None,
+                };
+                let answer = Answer::Events(vec![said]);
+                index.answer(&key, question, answer, cluster.now);
             }
             continue;
         }

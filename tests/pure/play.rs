@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use lotest::api::v2::LocustTest;
 use lotest::bundle::{Bundle, Layer};
 use lotest::engine::index::Key;
+use lotest::engine::lookup::{Answer, Question, Said};
 use lotest::engine::render::{Child, render, text};
 use lotest::engine::run::Revision;
-use lotest::engine::signals::Question;
 use serde_json::{Value, json};
 
 use crate::support::{base, merge, yaml};
@@ -299,11 +299,13 @@ impl Cluster {
     }
 
     /// What Kubernetes' events say about an object. About some there is none; one names what is missing.
-    pub fn answer(&self, question: &Question) -> Option<String> {
-        match question.about.uid.as_str() {
-            uid if uid.starts_with("pod-1") => None,
-            uid if uid.starts_with("pod-2") => Some(r#"secret "s" not found"#.into()),
-            uid => Some(format!("{} of {uid}", question.reasons.join("/"))),
-        }
+    pub fn answer(&self, question: &Question) -> Answer {
+        let message = match question.about.uid.as_str() {
+            uid if uid.starts_with("pod-1") => return Answer::Events(Vec::new()),
+            uid if uid.starts_with("pod-2") => r#"secret "s" not found"#.into(),
+            uid => format!("{} of {uid}", question.reasons.join("/")),
+        };
+        let at = Some(BEGINNING);
+        Answer::Events(vec![Said { message, at }])
     }
 }

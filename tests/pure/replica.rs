@@ -76,7 +76,7 @@ impl Replica {
 
     fn apply(&mut self, object: &Value, now: Timestamp) {
         if text(object, "/kind") == "Pod" {
-            self.index.apply_pod(object.clone(), now);
+            self.index.apply_pod(object, now);
         } else {
             self.index.apply_child(object, now);
         }
@@ -96,7 +96,7 @@ impl Replica {
                     self.index.apply_child(&child, cluster.now);
                     self.index.delete_child(&child);
                 }
-                Some(News::Pod(pod)) => drop(self.index.apply_pod(pod, cluster.now)),
+                Some(News::Pod(pod)) => drop(self.index.apply_pod(&pod, cluster.now)),
                 Some(News::PodGone(pod)) => drop(self.index.delete_pod(&pod)),
             }
         }
@@ -120,7 +120,7 @@ impl Replica {
             }
             for question in verdict.questions {
                 let answer = cluster.answer(&question);
-                self.index.set_text(&key, question, answer);
+                self.index.answer(&key, question, answer, now);
             }
         }
         panic!("the same is asked again and again");

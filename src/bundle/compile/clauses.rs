@@ -272,6 +272,11 @@ impl Compiler<'_> {
             return Some(Lasting::Never);
         }
         match text.parse::<SignedDuration>() {
+            Ok(duration) if duration.subsec_nanos() != 0 => {
+                self.problem(written.at, format!("{subject} is not in whole seconds"))
+                    .help = Some("the API server dates to the second; write `1s`, or `0s`".into());
+                None
+            }
             Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
             _ => {
                 self.problem(written.at, format!("{subject} is not a duration"))

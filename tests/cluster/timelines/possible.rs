@@ -66,6 +66,9 @@ impl Read {
         if step["test"].is_null() && step.get("test").is_some() {
             return Some("the test itself is deleted".into());
         }
+        if step["relist"] == true || step.get("lookupsFail").is_some() {
+            return Some("the API server is not out of reach".into());
+        }
         if step["test"].get("status").is_some() || step["test"].get("metadata").is_some() {
             return Some("it writes the metadata or the status of the test".into());
         }
