@@ -1,6 +1,7 @@
 //! Reading the directory of a layer, as a person keeps it or as the kubelet mounts it.
 
 use crate::bundle::Layer;
+use crate::bundle::layer::COMPANIONS;
 use crate::bundle::problem::{Place, Problem};
 use std::fs;
 use std::path::Path;
@@ -8,9 +9,6 @@ use std::path::Path;
 /// A ConfigMap holds 1 MiB, and a layer is made of a few of them. What is larger was put there by mistake.
 const MAX_FILE: u64 = 4 << 20;
 const MAX_LAYER: usize = 16 << 20;
-
-/// Files that stand beside a layer's own.
-const COMPANIONS: &[&str] = &["README.md", "kustomization.yaml"];
 
 /// Reads all files of a layer; every one that cannot be read is a problem. Names that begin with a dot are left out,
 /// and with them the directories that the kubelet's links point to.

@@ -13,6 +13,7 @@ pub fn install(env: &mut Environment<'static>) {
     env.add_filter("object_name", object_name);
     env.add_filter("volume_name", volume_name);
     env.add_filter("merge", merge);
+    env.add_filter("only", only);
     env.add_filter("last_of_each", last_of_each);
     env.add_filter("entries", entries);
     env.add_filter("without_empty", without_empty);
@@ -129,6 +130,18 @@ fn merge(a: Value, b: Value) -> Result<Value, Error> {
         }
     }
     Ok(Value::from(merged))
+}
+
+/// `map | only(["team", "stage"])`: the entries of these names, as far as there are such.
+fn only(map: Value, names: Value) -> Result<Value, Error> {
+    let mut kept = BTreeMap::new();
+    for name in names.try_iter()? {
+        let value = map.get_item(&name)?;
+        if !value.is_undefined() {
+            kept.insert(name, value);
+        }
+    }
+    Ok(Value::from(kept))
 }
 
 /// `map | entries("name", "value")`: a list with one map for each entry, sorted

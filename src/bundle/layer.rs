@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// The files of a layer by path, such as `templates/service.yaml`.
 pub type Files = BTreeMap<String, String>;
 
+/// Files that stand beside a layer's own.
+pub const COMPANIONS: &[&str] = &["README.md", "kustomization.yaml"];
+
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 static RULES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rules");
 
@@ -37,7 +40,8 @@ impl Layer {
                 if let (Some(name), Some(text)) = (
                     file.path().file_name().and_then(|n| n.to_str()),
                     file.contents_utf8(),
-                ) {
+                ) && !COMPANIONS.contains(&name)
+                {
                     files.insert(format!("{folder}/{name}"), text.to_string());
                 }
             }

@@ -14,6 +14,7 @@ const FILTERS: &[&str] = &[
     "object_name",
     "volume_name",
     "merge",
+    "only",
     "last_of_each",
     "entries",
     "without_empty",

@@ -94,7 +94,7 @@ pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'s
     let files = &templates.files;
     for (file, source) in files {
         check_interpolations(file, source, problems);
-        if let Err(e) = env.add_template_owned(file.clone(), source.clone()) {
+        if let Err(e) = env.add_template_owned(file.clone(), unindent_super(source)) {
             problems.push(from_error(&e, file, files));
         }
     }
@@ -124,6 +124,24 @@ pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'s
     }
     templates.children = children;
     (env, templates)
+}
+
+/// What a block held below brings its indentation along: that of a `{{ super() }}` in front of it would come on top for the
+/// first line alone. It is moved into the tag, so that every place in the source stays where it is.
+fn unindent_super(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    for line in source.split_inclusive('\n') {
+        let tag = line.trim_start_matches([' ', '\t']);
+        let inside = tag.strip_prefix("{{").map(str::trim_start);
+        if inside.is_some_and(|code| code.starts_with("super()")) {
+            out.push_str("{{");
+            out.push_str(&" ".repeat(line.len() - tag.len()));
+            out.push_str(&tag[2..]);
+        } else {
+            out.push_str(line);
+        }
+    }
+    out
 }
 
 /// Reports a template that extends itself through others.
@@ -363,4 +381,18 @@ fn tag_on(source: &str, line: usize) -> usize {
     let end = start + lines.clone().nth(line - 1).map_or(0, str::len);
     let mut on_line = tags(source).filter(|t| !t.kind.is_empty() && t.start < end && t.end > start);
     on_line.next().map_or(start, |tag| tag.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn super_has_the_indentation_of_what_it_holds() {
+        let source = "a:\n    {{ super() }}\n  - {{ b }}\n";
+        let unindented = unindent_super(source);
+        assert_eq!(unindented, "a:\n{{     super() }}\n  - {{ b }}\n");
+        assert_eq!(unindented.len(), source.len());
+        assert_eq!(unindent_super("{{super()}}"), "{{super()}}");
+    }
 }

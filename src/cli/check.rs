@@ -180,7 +180,7 @@ impl Report {
         text.push_str(&format!("bundle {} is fine\n", self.bundle));
         if !self.rights.is_empty() {
             text.push_str(
-                "the operator needs these rights beyond deploy/rbac.yaml (`lotest rbac` prints all):\n",
+                "the operator needs these rights beyond deploy/base/rbac.yaml (`lotest rbac` prints all):\n",
             );
         }
         for Rule {

@@ -78,7 +78,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     })
 }
 
-/// The operator's own pod, as the downward API names it in the variables of deploy/operator.yaml.
+/// The operator's own pod, as the downward API names it in the variables of deploy/base/operator.yaml.
 fn pod(settings: &BTreeMap<String, String>) -> Option<Value> {
     let name = settings.get("POD_NAME")?;
     let namespace = settings.get("POD_NAMESPACE")?;

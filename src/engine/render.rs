@@ -87,8 +87,9 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
                 rendered.warnings.push(warning);
             }
         }
-        let object = read_back(&template.file, &text)
+        let mut object = read_back(&template.file, &text)
             .map_err(|problem| invalid_yaml(template, &text, &problem))?;
+        drop_nulls(&mut object);
         if object.is_null() {
             continue;
         }
@@ -100,6 +101,19 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     }
     rendered.children.sort_by_key(Child::runs_pods);
     Ok(rendered)
+}
+
+/// To Kubernetes a field that is null is one that is not there. A template may so write the name of a list or map whose
+/// entries are all optional.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 fn run(
@@ -252,5 +266,17 @@ fn set(metadata: &mut Map<String, Value>, map: &str, key: &str, value: &str) {
     let entries = metadata.entry(map).or_insert_with(|| json!({}));
     if let Some(entries) = entries.as_object_mut() {
         entries.insert(key.into(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_null_is_not_there() {
+        let mut object = json!({"a": null, "b": [{"c": null, "d": 1}, null], "e": {"f": null}});
+        drop_nulls(&mut object);
+        assert_eq!(object, json!({"b": [{"d": 1}, null], "e": {}}));
     }
 }

@@ -62,7 +62,7 @@ fn the_built_in_bundle_has_nothing_unused() {
 
 #[test]
 fn rbac_is_what_deploy_gives() {
-    let deployed = documents(&file("deploy/rbac.yaml"));
+    let deployed = documents(&file("deploy/base/rbac.yaml"));
     let kinds = ["ClusterRole", "ClusterRoleBinding"];
     let deployed: Vec<Value> = deployed
         .into_iter()

@@ -167,7 +167,7 @@ mistakes! {
     render_undefined_in_a_partial: (POD, "image: {{ test.spec.image }}", "image: {{ test.spec.img }}");
     render_undefined_in_a_partial_of_a_partial: ("templates/_env.yaml", "kafka.bootstrapServers", "kafka.servers.bootstrap");
     render_undefined_in_a_list: ("templates/_env.yaml", "kafka.bootstrapServers", "kafka.servers");
-    render_filter_fails: (POD, "own.labels | merge({", "test.spec.image | merge({");
+    render_filter_fails: (POD, "merge(own.labels)", "merge(test.spec.image)");
     render_template_not_found: (POD, "\"templates/_env.yaml\"", "\"templates/_environment.yaml\"");
     render_unknown_field: (SERVICE, "selector:", "selectors:");
     render_unknown_field_deep: (POD, "imagePullPolicy: {{ test", "imagePullPolice: {{ test");
