@@ -24,7 +24,8 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
     let room = Room::new("reloads").await;
     let layer = Directory::new();
     let mount = |n: usize| {
-        let values = format!("resources: {{worker: {{requests: {{cpu: {n}m}}}}}}\n");
+        let values =
+            format!("grace: {{pods: 15s}}\nresources: {{worker: {{requests: {{cpu: {n}m}}}}}}\n");
         layer.mount(&[("values.yaml", &values)]);
     };
     mount(100);
@@ -32,9 +33,10 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
     let created = (0..tests).map(|n| room.create(endless(&format!("running-{n}"))));
     join_all(created.collect::<Vec<_>>()).await;
     for n in 0..tests {
+        // With its grace over: time alone changes the status no more.
         let settled = |t: &Value| {
             condition(t, "WorkersConnected")["status"] == "True"
-                && t["status"]["phase"] == "Running"
+                && condition(t, "PodsHealthy")["reason"] == "PodsHealthy"
         };
         room.until("LocustTest", &format!("running-{n}"), settled)
             .await;
