@@ -5,6 +5,7 @@ use crate::mount::{Directory, Live, events, versions};
 use crate::support::{Room, condition, endless, until};
 use lotest::bundle::Layer;
 use serde_json::Value;
+use std::process::Command;
 
 const CPU: (&str, &str) = (
     "values.yaml",
@@ -188,6 +189,12 @@ async fn a_broken_layer_leaves_the_last_good_bundle_and_everybody_says_so() {
     let test = until_settled(&room, "load").await;
     assert_eq!(test["status"]["bundle"], *good);
     assert_eq!(cpu(&room.get("Job", "load-worker").await.unwrap()), "300m");
+
+    let nobody = Command::new(env!("CARGO_BIN_EXE_lotest"))
+        .args(["status", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(nobody.status.code(), Some(2));
 
     // What ran before is right again.
     layer.mount(&[CPU]);

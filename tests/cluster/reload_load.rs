@@ -1,5 +1,6 @@
 //! Reload after reload while tests run. `LOTEST_RELOADS=200 LOTEST_RELOAD_TESTS=100` is the full size.
 
+use crate::idle::logged;
 use crate::mount::{Directory, Live, versions};
 use crate::support::{Room, condition, endless, test};
 use futures::future::join_all;
@@ -23,7 +24,8 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
     let room = Room::new("reloads").await;
     let layer = Directory::new();
     let mount = |n: usize| {
-        let values = format!("resources: {{worker: {{requests: {{cpu: {n}m}}}}}}\n");
+        let values =
+            format!("grace: {{pods: 15s}}\nresources: {{worker: {{requests: {{cpu: {n}m}}}}}}\n");
         layer.mount(&[("values.yaml", &values)]);
     };
     mount(100);
@@ -31,10 +33,30 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
     let created = (0..tests).map(|n| room.create(endless(&format!("running-{n}"))));
     join_all(created.collect::<Vec<_>>()).await;
     for n in 0..tests {
-        let settled = |t: &Value| condition(t, "WorkersConnected")["status"] == "True";
+        // With its grace over: time alone changes the status no more.
+        let settled = |t: &Value| {
+            condition(t, "WorkersConnected")["status"] == "True"
+                && condition(t, "PodsHealthy")["reason"] == "PodsHealthy"
+        };
         room.until("LocustTest", &format!("running-{n}"), settled)
             .await;
+        // The Job controller counts the pods of the master when it comes to it.
+        for role in ["master", "worker"] {
+            let counted = |job: &Value| job["status"]["ready"] == job["spec"]["parallelism"];
+            room.until("Job", &format!("running-{n}-{role}"), counted)
+                .await;
+        }
     }
+    // What all that led to is written when a test made later has been through.
+    room.create_test("later").await;
+    room.until_phase("later", "Succeeded").await;
+    let of_running = async || {
+        logged(&room).await;
+        let mut writes = room.writes();
+        writes.retain(|write| write.contains("/running-"));
+        writes
+    };
+    let written = of_running().await;
     let before = versions(&room).await;
     let memory = async || {
         // What is left of the last reload goes in its own time.
@@ -70,9 +92,17 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
     let after = versions(&room).await;
     let running = |o: &&Value| o[1].as_str().unwrap().starts_with("running-");
     assert_eq!(before.iter().filter(running).count(), tests * 5);
-    for object in before.iter().filter(running) {
-        assert!(after.contains(object), "{object} is no more as it was");
-    }
+    let changed: Vec<_> = before
+        .iter()
+        .filter(running)
+        .filter(|o| !after.contains(o))
+        .collect();
+    assert!(
+        changed.is_empty(),
+        "{changed:#?}\nwritten: {:#?}",
+        &of_running().await[written.len()..]
+    );
+    assert_eq!(of_running().await, written);
     let success = live.metric("lotest_bundle_reloads_total{result=\"success\"}");
     assert_eq!(success as usize, reloads);
     if let (Some(before), Some(after)) = (memory_before, memory().await) {

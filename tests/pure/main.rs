@@ -16,6 +16,7 @@ mod ends;
 mod hostile;
 mod hostile_text;
 mod index;
+mod inherit;
 mod leaves;
 mod missed;
 mod mutations;
