@@ -70,7 +70,7 @@ impl Installed {
             prefix,
             deployment,
             layers: BTreeMap::new(),
-            wrapper: wrapper,
+            wrapper,
         };
         installed.mount();
         installed

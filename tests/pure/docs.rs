@@ -158,6 +158,26 @@ fn every_page_is_followed_and_every_link_leads_somewhere() {
     assert_eq!(pages, PAGES);
 }
 
+/// The README shows a layer too.
+#[test]
+fn the_layer_of_the_readme_is_in_order() {
+    let text = file("README.md");
+    let all = blocks(&text);
+    let shown = all.iter().find(|b| b.text.starts_with("mkdir -p cluster"));
+    let desk = desk("readme");
+    for case in [
+        "golden/render/minimal/test.yaml",
+        "golden/timeline/image-pull/timeline.yaml",
+    ] {
+        write(&desk, case, &file(case));
+    }
+    let (code, said) = run(&desk, &shown.unwrap().text);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("+        - --csv=/tmp/results"), "{said}");
+    assert!(said.contains("-- at: 2m1s"), "{said}");
+    fs::remove_dir_all(desk).unwrap();
+}
+
 /// What the reference says of blocks is what there is.
 #[test]
 fn the_blocks_of_the_reference_are_those_of_the_templates() {
