@@ -183,7 +183,7 @@ impl World {
             bundle: bundle.digest().to_string(),
             children,
         };
-        index.set_run(&key, revision.run());
+        index.set_run(&key, revision.run(None));
 
         let state = |job: &Value, n: usize, reason| {
             let pod = pod(job, n);
@@ -267,6 +267,7 @@ fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("match");
     for (name, pod, hits) in [
         ("running", pod.clone(), 0),
+        // Two rules: one warns of it, the other fails the test when it lasts.
         ("pending", pending(pod.clone()), 2),
         ("in-trouble", in_trouble(pod, "ImagePullBackOff"), 1),
     ] {

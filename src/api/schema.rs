@@ -78,6 +78,15 @@ fn status() -> Value {
                 "type": "string", "format": "date-time",
                 "description": "When the test became Succeeded or Failed.",
             },
+            "stoppedTime": {
+                "type": "string", "format": "date-time",
+                "description": "When the last pod of a failed test had ended, and with it the load.",
+            },
+            "firstSeen": {
+                "type": "object",
+                "description": "Since when there is trouble that Kubernetes does not date, by the rule that found it.",
+                "additionalProperties": { "type": "string", "format": "date-time" },
+            },
             "bundle": {
                 "type": "string",
                 "description": "Digest of the templates, rules and values that the test was started with.",

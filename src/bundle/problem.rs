@@ -1,7 +1,7 @@
 //! A mistake in something a person wrote: which file, where in it, what is
 //! wrong and what to write instead.
 
-use crate::engine::text::is_bidi;
+use crate::engine::text::{escape, is_bidi};
 use std::fmt;
 
 /// How much of a line an excerpt shows; a line of rendered text may hold a megabyte of a test.
@@ -92,7 +92,8 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        let message: Vec<String> = self.message.lines().map(escape).collect();
+        writeln!(f, "error: {}", message.join("\n"))?;
         if self.line == 0 {
             write!(f, "  --> {}", self.file)?;
         } else {

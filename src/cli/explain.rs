@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// prints, or from a timeline of a golden case, of which the last step is explained.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  kubectl get locusttests,jobs,services,pods,controllerrevisions -o yaml | lotest explain
+  kubectl get locusttests,jobs,services,pods,controllerrevisions,events -o yaml | lotest explain
   lotest explain --at 2026-01-01T12:30:00Z state.yaml
   lotest explain golden/timeline/image-pull/timeline.yaml
 
@@ -102,7 +102,7 @@ fn nothing(file: &Path, wanted: Option<&str>) -> Failure {
         format!("no LocustTest `{name}`")
     });
     Problem::new(&input::name(file), format!("there is {what} in it"))
-        .help("print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions -o yaml")
+        .help("print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions,events -o yaml")
         .into()
 }
 
@@ -117,7 +117,7 @@ fn print(format: Format, traces: &[Trace]) -> Result<(), Failure> {
             let json = serde_json::to_string_pretty(traces);
             let json =
                 json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))?;
-            output::plain_json(&json) + "\n"
+            output::visible(&json) + "\n"
         }
     };
     output::print(&text)

@@ -5,7 +5,6 @@ use crate::bundle::yaml;
 use crate::engine::text::{escape, is_bidi};
 use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 /// How objects are printed.
@@ -22,7 +21,12 @@ impl Format {
         match self {
             Format::Yaml => {
                 let documents: Result<Vec<_>, _> = objects.iter().map(yaml::to_string).collect();
-                Ok(documents?.join("---\n"))
+                let yaml = documents?.join("---\n");
+                // A reader that is a program needs each character as it is.
+                Ok(match io::stdout().is_terminal() {
+                    true => visible(&yaml),
+                    false => yaml,
+                })
             }
             Format::Json => {
                 let list = match objects {
@@ -30,11 +34,25 @@ impl Format {
                     all => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all}),
                 };
                 let json = serde_json::to_string_pretty(&list);
-                json.map(|j| plain_json(&j) + "\n")
+                // In JSON they can only be in strings, and an escape is read as what it stands for.
+                json.map(|json| visible(&json) + "\n")
                     .map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))
             }
         }
     }
+}
+
+/// Printed text without characters that a terminal obeys, each as JSON escapes it.
+pub fn visible(printed: &str) -> String {
+    let mut shown = String::with_capacity(printed.len());
+    for c in printed.chars() {
+        if c != '\n' && (c.is_control() || is_bidi(c)) {
+            shown.push_str(&format!("\\u{:04x}", c as u32));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// How a report is printed.
@@ -58,7 +76,9 @@ impl Style {
             Style::Yaml => yaml::to_string(report)?,
             Style::Json => {
                 let json = serde_json::to_string_pretty(report);
-                json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))? + "\n"
+                let json =
+                    json.map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))?;
+                visible(&json) + "\n"
             }
         };
         print(&printed)
@@ -100,20 +120,6 @@ pub fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// The same JSON without characters that a terminal would obey; JSON itself leaves some of them as they are.
-pub fn plain_json(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Outside of strings there are line breaks and nothing else of the kind.
-        if c != '\n' && (c.is_control() || is_bidi(c)) {
-            let _ = write!(plain, "\\u{:04x}", u32::from(c));
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }
 
 /// Text for a person, in which only line breaks have an effect: it may hold anything that somebody wrote into an
@@ -163,4 +169,19 @@ pub fn highlight(text: &str) -> String {
     };
     let lines: Vec<String> = text.lines().map(colour).collect();
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_shown_and_read_back_as_it_was() {
+        let value = serde_json::json!({"a": "\u{9b}31m\u{7f}\u{202e}\u{2028}\u{1b}é", "b": ["x"]});
+        let printed = Format::Json.print(std::slice::from_ref(&value));
+        let printed = printed.unwrap_or_default();
+        let obeyed = |c: char| c != '\n' && (c.is_control() || is_bidi(c));
+        assert!(!printed.contains(obeyed), "{printed:?}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).ok(), Some(value));
+    }
 }

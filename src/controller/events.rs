@@ -16,16 +16,12 @@ use sha2::{Digest, Sha256};
 /// The API's limit for the note of an event, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Sends an event about a test as it was. Events are best effort: what cannot be
-/// sent is logged.
+/// Sends an event about a test as it was: what it says follows from the status as it was stored, so that status is the
+/// occurrence. Whoever concludes the same from it again, after a restart or because the test was changed meanwhile,
+/// sends the same event. Events are best effort: what cannot be sent is logged.
 pub async fn send(client: &Client, test: &Value, notice: &Notice) {
-    send_about(
-        client,
-        test,
-        text(test, "/metadata/resourceVersion"),
-        notice,
-    )
-    .await;
+    let status = test.get("status").map(Value::to_string);
+    send_about(client, test, &status.unwrap_or_default(), notice).await;
 }
 
 /// Sends an event about an occurrence that has an identity of its own.
@@ -122,24 +118,94 @@ fn last_occurred(event: &Event) -> Option<Timestamp> {
     dates.into_iter().flatten().max().or(created)
 }
 
-/// The same for the same occurrence and what is said of it. `kubectl get events` sorts by name, so a version of the
-/// test, which grows with time, comes first.
+/// The same for the same occurrence and what is said of it. `kubectl get events` sorts by name, so the latest time in the
+/// status comes first.
 fn event_name(test: &Value, occurrence: &str, notice: &Notice) -> String {
+    let (occurrence, message) = match &notice.occurrence {
+        Some(own) => (own.as_str(), ""),
+        None => (occurrence, notice.message.as_str()),
+    };
     let mut hash = Sha256::new();
     for part in [
         text(test, "/metadata/uid"),
         occurrence,
         &notice.reason,
-        &notice.message,
+        message,
     ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let version: u64 = occurrence.parse().unwrap_or_default();
+    // A child is known by its uid alone, whatever has become of the test.
+    let status: Option<Value> = serde_json::from_str(occurrence).ok();
+    let latest = status.as_ref().map_or(0, latest_time);
     let hash = format!("{:x}", hash.finalize());
     format!(
-        "{}.{version:012x}{}",
+        "{}.{latest:012x}{}",
         text(test, "/metadata/name"),
         &hash[..8]
     )
+}
+
+/// The latest time that a value says, in seconds; 0 when it says none.
+fn latest_time(value: &Value) -> i64 {
+    match value {
+        Value::String(text) => text.parse().map_or(0, |t: Timestamp| t.as_second().max(0)),
+        Value::Array(entries) => entries.iter().map(latest_time).max().unwrap_or(0),
+        Value::Object(entries) => entries.values().map(latest_time).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::rule::EventType;
+
+    fn name(version: &str, status: Value, message: &str, occurrence: Option<&str>) -> String {
+        let test = json!({"metadata": {"name": "load", "uid": "u", "resourceVersion": version}, "status": status});
+        let notice = Notice {
+            kind: EventType::Warning,
+            reason: "Reason".into(),
+            message: message.into(),
+            occurrence: occurrence.map(str::to_string),
+        };
+        let status = test["status"].to_string();
+        event_name(&test, &status, &notice)
+    }
+
+    #[test]
+    fn what_follows_from_the_same_status_is_the_same_event() {
+        let status =
+            |time: &str| json!({"phase": "Pending", "conditions": [{"lastTransitionTime": time}]});
+        let (first, later) = (
+            status("2026-01-01T00:00:00Z"),
+            status("2026-01-01T00:00:01Z"),
+        );
+        let event = name("1", first.clone(), "a", None);
+        assert_eq!(event, name("2", first.clone(), "a", None));
+        assert_ne!(event, name("1", first.clone(), "b", None));
+        assert!(event < name("1", later.clone(), "a", None));
+        // So is what happened to a child.
+        let child = |status: &Value| {
+            let test = json!({"metadata": {"name": "load", "uid": "u"}, "status": status});
+            let notice = Notice {
+                kind: EventType::Normal,
+                reason: "Created".into(),
+                message: "Created Job load".into(),
+                occurrence: None,
+            };
+            event_name(&test, "a-uid", &notice)
+        };
+        assert_eq!(child(&first), child(&later));
+        // A signal that is warned of is known by its rule and its date, whatever became of the test since.
+        let warning = name("1", first.clone(), "on one pod", Some("no-room since 1"));
+        assert_eq!(
+            warning,
+            name("2", later, "on two pods", Some("no-room since 1"))
+        );
+        assert_ne!(
+            warning,
+            name("1", first, "on one pod", Some("no-room since 2"))
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! back. No lock, no finalizer, no polling.
 
 mod apply;
+mod attempts;
 mod causes;
 mod children;
 mod client;
@@ -322,10 +323,9 @@ impl Controller {
             };
             let work = self.queue.work(&key);
             let bundle = &self.context.bundle;
-            let mut plan = plan::plan(bundle, test, &work.warned, Timestamp::now());
-            if work.deeds_after.is_some_and(|at| at > Instant::now()) {
-                plan.hold_deeds();
-            }
+            let now = Timestamp::now();
+            let mut plan = plan::plan(bundle, test, &work.warned, now);
+            plan.hold_back(&mut work.attempts, now);
             let wait = match plan.only_status() {
                 true => work.status_wait(plan.urgency, STATUS_INTERVAL),
                 false => {
@@ -401,6 +401,13 @@ impl Controller {
             self.index.set_run(key, run);
             self.queue.add(key, Instant::now());
         }
+        if outcome.overtaken {
+            // The watch makes it due. The time is for a watch that lags behind or is interrupted.
+            let wait = self.queue.work(key).failed();
+            tracing::debug!(test = %key, "the test has changed; it is looked at again");
+            self.queue.add(key, Instant::now() + wait);
+            return;
+        }
         match outcome.retry {
             None => {
                 let retry = self.index.get(key).and_then(|t| t.run.retry);
@@ -412,9 +419,6 @@ impl Controller {
                 let wait = self.queue.work(key).failed();
                 tracing::warn!(test = %key, retry_in = ?wait, "{}", escape(&reason));
                 self.queue.add(key, Instant::now() + wait);
-                if outcome.deeds_failed {
-                    self.queue.work(key).deeds_after = Some(Instant::now() + wait);
-                }
                 let until = now.saturating_add(wait).unwrap_or(now);
                 self.index.retry_at(key, until, outcome.asked);
             }

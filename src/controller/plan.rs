@@ -1,5 +1,6 @@
 //! What one test needs now: decided without a client.
 
+use super::attempts::Attempts;
 use super::queue::Urgency;
 use crate::bundle::Bundle;
 use crate::engine::action::{self, Deed};
@@ -29,7 +30,7 @@ pub struct Plan {
     pub(super) questions: Vec<Question>,
     pub(super) deeds: Vec<Deed>,
     pub(super) next: Option<Timestamp>,
-    /// The signals of severity `warn` that count now.
+    /// The signals of severity `warn` that count now, and were warned of.
     pub warned: BTreeSet<String>,
 }
 
@@ -58,9 +59,10 @@ impl Plan {
         self.step == Step::Nothing && self.deeds.is_empty() && self.status.is_some()
     }
 
-    /// Leaves out what actions ask for, which failed a moment ago.
-    pub fn hold_deeds(&mut self) {
-        self.deeds.clear();
+    /// Leaves out what actions asked for a moment ago.
+    pub fn hold_back(&mut self, attempts: &mut Attempts, now: Timestamp) {
+        let next = attempts.hold_back(&mut self.deeds, now);
+        self.next = [self.next, next].into_iter().flatten().min();
     }
 
     /// When time alone may change the plan.
@@ -74,6 +76,8 @@ pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timest
     let mut plan = Plan {
         run: test.run.clone(),
         test: Arc::clone(&test.object),
+        // What was warned of stays so until the rules have been asked again.
+        warned: warned.clone(),
         ..Plan::default()
     };
     if at(&test.object, "/metadata/deletionTimestamp").is_some() {
@@ -107,7 +111,10 @@ pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timest
     }
     let missing = test.missing(bundle);
     let terminal = conclude(&mut plan, bundle, test, warned, now);
-    if !waits && !terminal && !missing.is_empty() && plan.questions.is_empty() {
+    // Whether what another operator made is missed or done is for the rules to say, which decide from the second status on.
+    let is_judged = !plan.run.taken_over || !text(&test.object, "/status/phase").is_empty();
+    let may_make = !waits && !terminal && is_judged && plan.questions.is_empty();
+    if may_make && !missing.is_empty() {
         let child = |stem: String| {
             let gone = test.gone(&stem).cloned();
             (stem, gone)
@@ -139,6 +146,7 @@ fn conclude(
         plan.questions = verdict.questions;
         return verdict.terminal;
     }
+    plan.warned.clear();
     plan.deeds = verdict.deeds;
     plan.urgency = urgency(&verdict.status, &test.object);
     plan.events.extend(verdict.events);
@@ -176,4 +184,66 @@ fn generation(test: &Value) -> i64 {
     at(test, "/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Layer;
+    use crate::engine::index::{Index, Key};
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    /// A look that asks for events concludes nothing; what was warned of before is warned of still.
+    #[test]
+    fn a_look_that_only_asks_forgets_no_warning() {
+        let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
+        let bundle = Arc::new(bundle);
+        let mut index = Index::new(Arc::clone(&bundle));
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let metadata = |name: &str, owner: Option<(&str, &str)>| {
+            json!({
+                "name": name, "namespace": "a", "uid": name, "resourceVersion": "1",
+                "creationTimestamp": start.to_string(), "generation": 1,
+                "labels": {crate::engine::render::CHILD_LABEL: "master-job"},
+                "ownerReferences": owner.map(|(kind, uid)| json!([{"kind": kind, "name": uid, "uid": uid, "controller": true}])),
+            })
+        };
+        let test = json!({"kind": "LocustTest", "metadata": metadata("load", None), "spec": {}, "status": {"phase": "Pending"}});
+        let key = Key::of(&test);
+        index.apply_test(test);
+        let job = metadata("load-master", Some(("LocustTest", "load")));
+        index.apply_child(&json!({"kind": "Job", "metadata": job, "spec": {}}), start);
+        let time = start.to_string();
+        let pod = metadata("load-master-m", Some(("Job", "load-master")));
+        let conditions = json!([
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": time},
+            {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": time},
+        ]);
+        let status = json!({"phase": "Pending", "conditions": conditions});
+        index.apply_pod(
+            &json!({"kind": "Pod", "metadata": pod, "status": status}),
+            start,
+        );
+        let run = Run {
+            spec: Some(Arc::default()),
+            children: vec!["master-job".into()],
+            ..Run::default()
+        };
+        index.set_run(&key, run);
+
+        let warned = BTreeSet::from(["no-room".to_string()]);
+        let late = "2026-01-01T00:03:00Z".parse().unwrap();
+        let asking = plan(&bundle, index.get(&key).unwrap(), &warned, late);
+        assert_eq!(asking.questions.len(), 1, "{asking:?}");
+        assert_eq!(asking.warned, warned);
+        index.answer(
+            &key,
+            asking.questions[0].clone(),
+            crate::engine::lookup::Answer::Events(Vec::new()),
+            late,
+        );
+        let concluding = plan(&bundle, index.get(&key).unwrap(), &warned, late);
+        assert_eq!(concluding.warned, BTreeSet::new());
+    }
 }

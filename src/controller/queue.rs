@@ -1,12 +1,19 @@
 //! Which tests are due for a look, and when. A test is worked on by one task at
 //! a time; what happens meanwhile makes it due again.
 
+use super::attempts::Attempts;
 use crate::engine::index::Key;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(300);
+pub const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// How long to wait after so many failures before the last one: doubled each time.
+pub fn backoff(failures: u32) -> Duration {
+    let wait = FIRST_RETRY.saturating_mul(1 << failures.min(16));
+    wait.min(LAST_RETRY)
+}
 
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -23,8 +30,8 @@ pub struct Work {
     forgotten: bool,
     pub failures: u32,
     status_written: Option<Instant>,
-    /// When what actions ask for may be tried again.
-    pub deeds_after: Option<Instant>,
+    /// What actions asked for.
+    pub attempts: Attempts,
     /// Since when the status differs from the stored one.
     pub status_differs: Option<Instant>,
     /// The signals that were warned of and still count.
@@ -45,11 +52,11 @@ pub enum Urgency {
 }
 
 impl Work {
-    /// How long to wait before trying again: doubled each time.
+    /// How long to wait before trying again.
     pub fn failed(&mut self) -> Duration {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
+        let wait = backoff(self.failures);
         self.failures += 1;
-        wait.min(LAST_RETRY)
+        wait
     }
 
     /// How long until a status that differs from the stored one may be written.

@@ -1,14 +1,15 @@
 //! The reading and writing that a plan asks for.
 
 use super::apply::{self, Part};
-use super::children::{self, Claims};
+use super::children::{self, Claim, Claims, Found};
 use super::deeds::{self, Done};
 use super::events;
 use super::plan::{Plan, Step};
-use super::revision;
+use super::revision::{self, Stored, Written};
 use super::watch;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
+use crate::engine::action;
 use crate::engine::drift::asked;
 use crate::engine::index::Key;
 use crate::engine::lookup::{Answer, Question};
@@ -48,10 +49,10 @@ pub struct Outcome {
     pub status: Option<Value>,
     /// What events say about signals.
     pub answers: Vec<(Question, Answer)>,
+    /// The test is another by now than the plan was made for.
+    pub overtaken: bool,
     /// Why to try again.
     pub retry: Option<String>,
-    /// Something that an action asks for could not be done.
-    pub deeds_failed: bool,
     pub took: Duration,
 }
 
@@ -69,8 +70,8 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         deleted: Vec::new(),
         status: None,
         answers: Vec::new(),
+        overtaken: false,
         retry: None,
-        deeds_failed: false,
         took: Duration::ZERO,
     };
     for question in &plan.questions {
@@ -83,10 +84,10 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     if let Some(status) = &plan.status {
         match write_status(&context.client, &plan.test, status).await {
             Ok(written) => outcome.status = Some(written),
-            // Deleted meanwhile, or another test of the same name by now: the watch will say so.
-            // Nothing is made for it any more.
+            // Changed or deleted meanwhile, or another test of the same name by now: the watch will say so, and
+            // what else follows from the test as it was is not done.
             Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => {
-                outcome.retry = Some(format!("cannot write the status: {}", e.message));
+                outcome.overtaken = true;
                 outcome.took = began.elapsed();
                 return outcome;
             }
@@ -123,7 +124,6 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             Ok(Done::Needless) => {}
             Err(e) => {
                 outcome.retry = Some(format!("{}: {}", deed.rule, super::with_causes(&e)));
-                outcome.deeds_failed = true;
             }
         }
     }
@@ -144,7 +144,12 @@ async fn write_status(
     let object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
-        "metadata": {"name": key.1, "uid": text(test, "/metadata/uid")},
+        "metadata": {
+            "name": key.1,
+            "uid": text(test, "/metadata/uid"),
+            // Refused when the status is no longer the one that this follows from: another operator may be ahead.
+            "resourceVersion": text(test, "/metadata/resourceVersion"),
+        },
         "status": status,
     });
     apply::apply(client, &resource, key, Part::Status, &object).await
@@ -154,9 +159,9 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     let test = &plan.test;
     let phase = text(test, "/status/phase");
     if !phase.is_empty()
-        && let Some(revision) = revision::read(&context.client, test).await?
+        && let Some(stored) = revision::read(&context.client, test).await?
     {
-        outcome.run = Some(revision.run());
+        outcome.run = Some(stored.taken_over());
         return Ok(());
     }
     if context.bundle.rules.phase.is_terminal(phase) {
@@ -182,12 +187,8 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
             return Ok(());
         }
     };
-    let _claim = match context.claims.claim(test, &children) {
-        Ok(claim) => claim,
-        Err(taken) => {
-            refuse(outcome, Run::default(), vec![taken_by_another(taken)]);
-            return Ok(());
-        }
+    let Some(_claim) = claim(context, test, &children, Run::default, outcome) else {
+        return Ok(());
     };
     let found = children::look(&context.client, test, &children).await?;
     if !found.refused.is_empty() {
@@ -210,8 +211,8 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         bundle: context.bundle.digest().to_string(),
         children,
     };
-    let stored = match revision::create(&context.client, test, &proposed).await {
-        Ok(stored) => stored,
+    let written = match revision::create(&context.client, test, &proposed).await {
+        Ok(written) => written,
         Err(kube::Error::Api(e)) if children::is_refusal(e.code) => {
             let refused = json!({
                 "kind": "ControllerRevision",
@@ -228,12 +229,15 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
             events::send(&context.client, test, &notice).await;
         }
     }
-    if let Some(started) = stored {
-        // By an operator that was stopped before it could say so. Its children are the ones that count.
-        outcome.run = Some(started.run());
-        return Ok(());
-    }
-    let mut run = proposed.run();
+    let started = match written {
+        Written::Now(started) => started,
+        Written::Before(stored) => {
+            // By an operator that was stopped before it could say so. Its children are the ones that count.
+            outcome.run = Some(stored.taken_over());
+            return Ok(());
+        }
+    };
+    let mut run = proposed.run(started);
     run.looked_for = found.absent(&proposed.children);
     let wanted = proposed.children.iter();
     make(context, test, wanted, &found.ours, run, outcome).await
@@ -275,7 +279,7 @@ async fn recreate(
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
     let test = &plan.test;
-    let Some(revision) = revision::read(&context.client, test).await? else {
+    let Some(stored) = revision::read(&context.client, test).await? else {
         let message = "what the test was started with is not known any more (its ControllerRevision is gone); its children cannot be made again. Delete the test and create it anew";
         let mut run = plan.run.clone();
         run.errors = vec![message.to_string()];
@@ -283,20 +287,20 @@ async fn recreate(
         outcome.run = Some(run);
         return Ok(());
     };
+    let revision = &stored.revision;
     let wanted: Vec<Child> = revision
         .children
         .iter()
         .filter(|c| missing.iter().any(|(stem, _)| *stem == c.stem))
         .cloned()
         .collect();
-    let _claim = match context.claims.claim(test, &wanted) {
-        Ok(claim) => claim,
-        Err(taken) => {
-            refuse(outcome, revision.run(), vec![taken_by_another(taken)]);
-            return Ok(());
-        }
+    let Some(_claim) = claim(context, test, &wanted, || stored.run(), outcome) else {
+        return Ok(());
     };
     let found = children::look(&context.client, test, &wanted).await?;
+    if is_corrected(plan, revision, missing, &found) {
+        return start_anew(context, test, &stored, outcome).await;
+    }
     for (stem, gone) in missing {
         let is_there = found.ours.iter().any(|(ours, _)| ours == stem);
         let was_said = plan.run.refused.iter().any(|r| text(r, "/child") == stem);
@@ -304,7 +308,7 @@ async fn recreate(
             tell(context, test, Occasion::Deleted, gone).await;
         }
     }
-    let mut run = revision.run();
+    let mut run = stored.run();
     run.looked_for = found.absent(&wanted);
     if !found.refused.is_empty() {
         refuse(outcome, run, found.refused);
@@ -353,11 +357,64 @@ async fn make(
     Ok(())
 }
 
-fn taken_by_another(child: &Child) -> Value {
-    children::refusal(
-        child,
-        "it is being made for another test, whose objects have the same names",
-    )
+/// Claims the names of children; notes it when another test has one of them.
+fn claim<'a>(
+    context: &'a Context,
+    test: &Value,
+    children: &[Child],
+    run: impl FnOnce() -> Run,
+    outcome: &mut Outcome,
+) -> Option<Claim<'a>> {
+    match context.claims.claim(test, children) {
+        Ok(claim) => Some(claim),
+        Err(taken) => {
+            let message = "it is being made for another test, whose objects have the same names";
+            refuse(outcome, run(), vec![children::refusal(taken, message)]);
+            None
+        }
+    }
+}
+
+/// Whether the spec was changed after children of it were refused, and nothing that runs pods was made of it: not by an
+/// operator that ran before, not by this one, and not by another one meanwhile. Then what was to be started is
+/// nothing that could run a second time.
+fn is_corrected(
+    plan: &Plan,
+    revision: &Revision,
+    missing: &[(String, Option<Value>)],
+    found: &Found,
+) -> bool {
+    let was_made = |child: &&Child| {
+        let is_there = found.ours.iter().any(|(stem, _)| *stem == child.stem);
+        let never = |(stem, gone): &(String, Option<Value>)| *stem == child.stem && gone.is_none();
+        is_there || !missing.iter().any(never)
+    };
+    let mut run_pods = revision.children.iter().filter(|c| c.runs_pods());
+    !plan.run.taken_over
+        && !plan.run.refused.is_empty()
+        && !plan.run.drift.is_empty()
+        && !run_pods.any(|c| was_made(&c))
+}
+
+/// Removes what was made for a test that never ran, and what it was to be started with: it starts as it is now.
+async fn start_anew(
+    context: &Context,
+    test: &Value,
+    stored: &Stored,
+    outcome: &mut Outcome,
+) -> Result<(), kube::Error> {
+    let mut others = stored.revision.children.clone();
+    others.retain(|child| !child.runs_pods());
+    let made = children::look(&context.client, test, &others).await?;
+    for (_, object) in &made.ours {
+        let deed = action::deletion("spec corrected", object);
+        if let Done::Deleted = deeds::act(&context.client, test, &deed).await? {
+            outcome.deleted.push(deed.object.uid);
+        }
+    }
+    revision::delete(&context.client, test, stored).await?;
+    outcome.run = Some(Run::default());
+    Ok(())
 }
 
 /// Notes children that could not be made, to be tried again.

@@ -218,6 +218,7 @@ impl Reload {
             kind,
             reason: reason.to_string(),
             message,
+            occurrence: None,
         };
         let occurrence = jiff::Timestamp::now().as_microsecond().to_string();
         events::send_about(&self.client, pod, &occurrence, &notice).await;

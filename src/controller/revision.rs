@@ -3,10 +3,11 @@
 
 use super::MANAGER;
 use crate::engine::render::{MANAGED_BY, owner_reference, text};
-use crate::engine::run::Revision;
+use crate::engine::run::{Revision, Run};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 /// One for each test, not for each name: a test that is deleted and made again
@@ -21,7 +22,35 @@ fn api(client: &Client, test: &Value) -> Api<ControllerRevision> {
     Api::namespaced(client.clone(), text(test, "/metadata/namespace"))
 }
 
-pub async fn read(client: &Client, test: &Value) -> Result<Option<Revision>, kube::Error> {
+/// What is stored.
+pub struct Stored {
+    pub revision: Revision,
+    uid: Option<String>,
+    /// When the test was started.
+    written: Timestamp,
+}
+
+/// Who wrote what a test is started with.
+pub enum Written {
+    /// We did, at this time.
+    Now(Option<Timestamp>),
+    /// An operator that ran before.
+    Before(Stored),
+}
+
+impl Stored {
+    /// The run of a test that was started with this.
+    pub fn run(&self) -> Run {
+        self.revision.run(Some(self.written))
+    }
+
+    /// The same of a test that was started by an operator that ran before.
+    pub fn taken_over(&self) -> Run {
+        self.revision.taken_over(self.written)
+    }
+}
+
+pub async fn read(client: &Client, test: &Value) -> Result<Option<Stored>, kube::Error> {
     let stored = api(client, test).get_opt(&name(test)).await?;
     let ours = |r: &ControllerRevision| {
         let owners = r.metadata.owner_references.iter().flatten();
@@ -29,8 +58,27 @@ pub async fn read(client: &Client, test: &Value) -> Result<Option<Revision>, kub
             .into_iter()
             .any(|o| o.uid == text(test, "/metadata/uid"))
     };
-    let data = stored.filter(ours).and_then(|r| r.data);
-    Ok(data.and_then(|d| serde_json::from_value(d.0).ok()))
+    Ok(stored.filter(ours).and_then(|stored| {
+        let metadata = stored.metadata;
+        Some(Stored {
+            revision: serde_json::from_value(stored.data?.0).ok()?,
+            uid: metadata.uid,
+            written: metadata.creation_timestamp.map_or(Timestamp::MIN, |t| t.0),
+        })
+    }))
+}
+
+/// Forgets what a test was to be started with.
+pub async fn delete(client: &Client, test: &Value, stored: &Stored) -> Result<(), kube::Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: stored.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::background()
+    };
+    let deleted = api(client, test).delete(&name(test), &params).await;
+    deleted.map(|_| ())
 }
 
 /// Writes what the test is started with. When it was written before, by an
@@ -39,7 +87,7 @@ pub async fn create(
     client: &Client,
     test: &Value,
     proposed: &Revision,
-) -> Result<Option<Revision>, kube::Error> {
+) -> Result<Written, kube::Error> {
     let object = json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -57,10 +105,10 @@ pub async fn create(
         ..PostParams::default()
     };
     match api(client, test).create(&params, &object).await {
-        Ok(_) => Ok(None),
+        Ok(made) => Ok(Written::Now(made.metadata.creation_timestamp.map(|t| t.0))),
         Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => {
             match read(client, test).await? {
-                Some(stored) => Ok(Some(stored)),
+                Some(stored) => Ok(Written::Before(stored)),
                 None => Err(kube::Error::Api(e)),
             }
         }

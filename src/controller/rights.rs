@@ -4,7 +4,7 @@ use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
 use crate::bundle::templates::ChildTemplate;
 use crate::bundle::yaml;
-use crate::engine::rbac::{VERBS, resource, rules};
+use crate::engine::rbac::{VERBS, resource, rules_of};
 use futures::future::try_join_all;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::Client;
@@ -112,7 +112,7 @@ async fn ask(
     let message = format!(
         "the operator's Role does not allow this kind of child: it may not {verbs} {name} {place_of_scope}"
     );
-    let rules = yaml::to_string(&rules([child])).unwrap_or_default();
+    let rules = yaml::to_string(&rules_of([child])).unwrap_or_default();
     let help = format!("add to the operator's Role:\n{}", rules.trim_end());
     Ok(Some(place(child, bundle, message).help(help)))
 }

@@ -54,6 +54,11 @@ pub fn when_deleted(bundle: &Bundle, test: &Test) -> Vec<Deed> {
     vec![deed("finalizersToRemove", &test.object, Act::Patch(patch))]
 }
 
+/// The deletion of one object.
+pub fn deletion(rule: &str, object: &Value) -> Deed {
+    deed(rule, object, Act::Delete)
+}
+
 fn deed(rule: &str, object: &Value, act: Act) -> Deed {
     Deed {
         rule: rule.to_string(),

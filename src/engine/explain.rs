@@ -53,6 +53,9 @@ pub struct Asked {
     pub value: String,
     /// The test has ended and the value stays; the rules were asked again, from the start, about what is still there.
     pub kept: bool,
+    /// Of a value that stays: the rules that say such a thing, of which one decided, each with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub came_of: Vec<String>,
     pub rules: Vec<Line>,
 }
 
@@ -216,6 +219,26 @@ impl Trace {
         }
     }
 
+    /// Notes which rules the conditions that stay may have come of: what they are about is gone, what they said is not.
+    pub(crate) fn came_of(&mut self, bundle: &Bundle, stored: &[Value]) {
+        for condition in &bundle.rules.conditions {
+            let said = stored.iter().find(|c| text(c, "/type") == condition.kind);
+            let asked = self.conditions.get_mut(&condition.kind);
+            let (Some(said), Some(asked)) = (said, asked.filter(|a| a.kept)) else {
+                continue;
+            };
+            let may = |case: &&Case| {
+                format!("{:?}", case.status) == text(said, "/status")
+                    && case.reason.may_say(text(said, "/reason"))
+                    && case.message.may_say(text(said, "/message"))
+            };
+            let origins = condition.cases.iter().filter(may).map(|c| &c.guard.origin);
+            asked.came_of = origins
+                .map(|o| format!("{} [{}:{}]", o.id, o.file, o.line))
+                .collect();
+        }
+    }
+
     /// Notes what came of it all.
     pub(crate) fn conclude(&mut self, verdict: &Verdict) {
         let status = |pointer: &str| verdict.status.get(pointer);
@@ -328,6 +351,9 @@ fn asked(f: &mut fmt::Formatter<'_>, what: &str, asked: &Asked) -> fmt::Result {
         value => escape(value),
     };
     writeln!(f, "\n{what}: {value}")?;
+    if !asked.came_of.is_empty() {
+        writeln!(f, "  It was decided by {}", asked.came_of.join(" or "))?;
+    }
     if asked.kept {
         writeln!(
             f,

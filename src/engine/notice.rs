@@ -14,6 +14,10 @@ pub struct Notice {
     pub kind: EventType,
     pub reason: String,
     pub message: String,
+    /// What the event is about, when that has an identity of its own: then the same event is sent once, whatever the
+    /// message says by the time that somebody looks again.
+    #[serde(skip)]
+    pub occurrence: Option<String>,
 }
 
 impl Event {
@@ -22,6 +26,7 @@ impl Event {
             kind: self.kind,
             reason: self.reason.render(scope),
             message: self.message.render(scope),
+            occurrence: None,
         }
     }
 }

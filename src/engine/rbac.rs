@@ -1,16 +1,15 @@
-//! What a Role must allow for a bundle: the rights to its children. What else the operator does is the same for every
-//! bundle, and stands in deploy/base/rbac.yaml.
+//! The rights that an operator needs for a bundle: the fixed ones, and those over the kinds of its children.
 
 use crate::bundle::Bundle;
 use crate::bundle::templates::ChildTemplate;
-use kube::api::{ApiResource, GroupVersionKind};
-use serde::{Deserialize, Serialize};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde::Serialize;
 
-/// What the operator does with children.
+/// What is done to children: server-side apply is a patch, and a create where the object is not there yet.
 pub const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// A rule of a Role.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A PolicyRule of Kubernetes' RBAC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     pub api_groups: Vec<String>,
@@ -18,58 +17,54 @@ pub struct Rule {
     pub verbs: Vec<String>,
 }
 
-/// The rules that some children need.
-pub fn rules<'a>(children: impl IntoIterator<Item = &'a ChildTemplate>) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = Vec::new();
-    for child in children {
-        let ApiResource { group, plural, .. } = resource(&child.api_version, &child.kind);
-        match rules.iter_mut().find(|r| r.api_groups[0] == group) {
-            Some(rule) if rule.resources.contains(&plural) => {}
-            Some(rule) => rule.resources.push(plural),
+/// The rights for a bundle, one rule for each resource.
+pub fn rules_for(bundle: &Bundle) -> Vec<Rule> {
+    let tests = "locust.io";
+    let mut rules = vec![
+        rule(tests, "locusttests", &["list", "watch", "patch", "delete"]),
+        rule(tests, "locusttests/status", &["patch"]),
+        rule(tests, "locusttests/finalizers", &["update"]),
+    ];
+    rules.extend(rules_of(bundle.children()));
+    let fixed = [
+        rule("", "pods", &["list", "watch"]),
+        rule("apps", "controllerrevisions", &["get", "create", "delete"]),
+        rule("", "events", &["create", "list"]),
+    ];
+    for Rule {
+        api_groups,
+        resources,
+        verbs,
+    } in fixed
+    {
+        let same = |r: &&mut Rule| r.api_groups == api_groups && r.resources == resources;
+        match rules.iter_mut().find(same) {
+            // A child of this kind.
+            Some(rule) => {
+                let new = verbs.into_iter().filter(|v| !rule.verbs.contains(v));
+                let new: Vec<String> = new.collect();
+                rule.verbs.extend(new);
+            }
             None => rules.push(Rule {
-                api_groups: vec![group],
-                resources: vec![plural],
-                verbs: VERBS.map(str::to_string).to_vec(),
+                api_groups,
+                resources,
+                verbs,
             }),
         }
     }
-    for rule in &mut rules {
-        rule.resources.sort();
-    }
-    rules.sort();
     rules
 }
 
-/// The resource of a kind, whose plural follows from it as for all kinds of Kubernetes itself.
-pub fn resource(api_version: &str, kind: &str) -> ApiResource {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
-}
-
-/// The rights for a bundle, one rule for each resource.
-pub fn rules_for(bundle: &Bundle) -> Vec<Rule> {
+/// The rights over some children.
+pub fn rules_of<'a>(children: impl IntoIterator<Item = &'a ChildTemplate>) -> Vec<Rule> {
     let mut rules = Vec::new();
-    let tests = "locust.io";
-    add(
-        &mut rules,
-        tests,
-        "locusttests",
-        &["list", "watch", "patch", "delete"],
-    );
-    add(&mut rules, tests, "locusttests/status", &["patch"]);
-    add(&mut rules, tests, "locusttests/finalizers", &["update"]);
-    for child in bundle.children() {
+    for child in children {
         let resource = resource(&child.api_version, &child.kind);
-        add(&mut rules, &resource.group, &resource.plural, &VERBS);
+        let rule = rule(&resource.group, &resource.plural, &VERBS);
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
     }
-    add(&mut rules, "", "pods", &["list", "watch"]);
-    add(
-        &mut rules,
-        "apps",
-        "controllerrevisions",
-        &["get", "create"],
-    );
-    add(&mut rules, "", "events", &["create", "list"]);
     rules
 }
 
@@ -91,47 +86,16 @@ pub fn beyond(needed: &[Rule], granted: &[Rule]) -> Vec<Rule> {
     missing
 }
 
-fn add(rules: &mut Vec<Rule>, group: &str, resource: &str, verbs: &[&str]) {
-    let known = rules
-        .iter_mut()
-        .find(|r| r.api_groups == [group] && r.resources == [resource]);
-    match known {
-        Some(rule) => {
-            for verb in verbs {
-                if !rule.verbs.iter().any(|v| v == verb) {
-                    rule.verbs.push((*verb).to_string());
-                }
-            }
-        }
-        None => rules.push(Rule {
-            api_groups: vec![group.to_string()],
-            resources: vec![resource.to_string()],
-            verbs: verbs.iter().map(ToString::to_string).collect(),
-        }),
-    }
+/// The resource of a kind, whose plural follows from it as for all kinds of Kubernetes itself.
+pub fn resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bundle::{Layer, yaml};
-    use std::collections::BTreeMap;
-
-    /// Whoever installs the operator as it is needs no other Role.
-    #[test]
-    fn the_role_in_deploy_is_what_the_built_in_bundle_needs() {
-        let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
-        let deployed = include_str!("../../deploy/base/rbac.yaml");
-        let role = deployed
-            .split("\n---\n")
-            .find(|d| d.contains("kind: ClusterRole\n"));
-        let role: serde_json::Value = yaml::from_str("rbac.yaml", role.unwrap()).unwrap();
-        let allowed: Vec<Rule> = serde_json::from_value(role["rules"].clone()).unwrap();
-        let needed = rules(bundle.children());
-        let resources: Vec<_> = needed.iter().map(|r| r.resources.join(" ")).collect();
-        assert_eq!(resources, ["services", "jobs"]);
-        for rule in needed {
-            assert!(allowed.contains(&rule), "{rule:?}");
-        }
+fn rule(group: &str, resource: &str, verbs: &[&str]) -> Rule {
+    Rule {
+        api_groups: vec![group.to_string()],
+        resources: vec![resource.to_string()],
+        verbs: verbs.iter().map(ToString::to_string).collect(),
     }
 }

@@ -38,6 +38,11 @@ impl Child {
     pub fn name(&self) -> &str {
         text(&self.object, "/metadata/name")
     }
+
+    /// Whether its controller makes pods of it.
+    pub fn runs_pods(&self) -> bool {
+        self.object.pointer("/spec/template").is_some()
+    }
 }
 
 /// The string at a JSON pointer; empty when there is none.
@@ -94,8 +99,7 @@ pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
             object,
         });
     }
-    let runs_pods = |child: &Child| child.object.pointer("/spec/template").is_some();
-    rendered.children.sort_by_key(runs_pods);
+    rendered.children.sort_by_key(Child::runs_pods);
     Ok(rendered)
 }
 

@@ -109,7 +109,9 @@ impl<'a> Player<'a> {
         for child in player.started.children.clone() {
             events.extend(player.make(&child, SignedDuration::ZERO));
         }
-        player.index.set_run(&player.key, player.started.run());
+        player
+            .index
+            .set_run(&player.key, player.started.run(Some(BEGINNING)));
         player.look(SignedDuration::ZERO, events)?;
         Ok(player)
     }
@@ -261,7 +263,8 @@ impl<'a> Player<'a> {
     fn restart(&mut self, at: SignedDuration) {
         self.index = Index::new(Arc::clone(self.bundle));
         self.list(at);
-        self.index.set_run(&self.key, self.started.run());
+        let run = self.started.taken_over(BEGINNING);
+        self.index.set_run(&self.key, run);
         self.index.has_no_more(&self.key);
     }
 

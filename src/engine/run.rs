@@ -39,6 +39,12 @@ pub struct Run {
     /// Templates and rules that fail for this test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// When the test was started: its ControllerRevision was made.
+    #[serde(skip)]
+    pub since: Option<Timestamp>,
+    /// By an operator that ran before: what came of it is not known.
+    #[serde(skip)]
+    pub taken_over: bool,
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Arc<Value>>,
@@ -58,9 +64,18 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// The run of a test that was started with this and for which nothing was done yet.
-    pub fn run(&self) -> Run {
+    /// The run of a test that another operator started with this at a time.
+    pub fn taken_over(&self, started: Timestamp) -> Run {
         Run {
+            taken_over: true,
+            ..self.run(Some(started))
+        }
+    }
+
+    /// The run of a test that was started with this at a time and for which nothing was done yet.
+    pub fn run(&self, started: Option<Timestamp>) -> Run {
+        Run {
+            since: started,
             bundle: Some(self.bundle.clone()),
             children: self.children.iter().map(|c| c.stem.clone()).collect(),
             started: self

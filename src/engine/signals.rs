@@ -97,12 +97,16 @@ pub(crate) fn gather(
             trace.signal(signal, &report, dated.or(first.from));
         }
         if signal.severity == Severity::Warn {
+            let id = signal.guard.origin.id.clone();
+            let stored = signals.first_seen.get(&id).and_then(Value::as_str);
+            let since = counting.iter().map(|(_, span)| span.since).min();
+            let since = stored.map_or_else(|| since.map(|s| s.to_string()), |s| Some(s.into()));
             let notice = Notice {
                 kind: EventType::Warning,
                 reason: first.reason.clone(),
                 message: format!("{} [{}]", text(&report, "/message"), text(&report, "/pods")),
+                occurrence: since.map(|since| format!("{id} since {since}")),
             };
-            let id = signal.guard.origin.id.clone();
             signals.warnings.push((id, notice));
         }
         if signal.severity == Severity::Info {

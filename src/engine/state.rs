@@ -1,8 +1,11 @@
-//! A recorded state: Kubernetes objects as `kubectl get -o yaml` prints them, taken into an index.
+//! A recorded state: Kubernetes objects as `kubectl get -o yaml` prints them, taken into an index. What the operator
+//! would look up in events is answered from the events among them.
 
 use super::index::{Index, Key};
+use super::lookup::{Answer, Question, Said};
 use super::render::{group, text};
 use super::run::{Revision, Run};
+use super::verdict::evaluate;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index, Vec<Key>) {
     let (tests, others) = parted(flattened(objects), "locust.io", "LocustTest");
     let (pods, others) = parted(others, "", "Pod");
+    let (events, others) = parted(others, "", "Event");
     let (revisions, children) = parted(others, "apps", "ControllerRevision");
     let mut index = Index::new(Arc::clone(bundle));
     let keys: Vec<Key> = tests.iter().map(Key::of).collect();
@@ -30,7 +34,36 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
         index.set_run(&Key::of(test), run);
         index.has_no_more(&Key::of(test));
     }
+    for key in &keys {
+        let verdict = index.get(key).map(|test| evaluate(bundle, test, now));
+        for question in verdict.map(|v| v.questions).unwrap_or_default() {
+            let answer = answer(&events, &question);
+            index.answer(key, question, answer, now);
+        }
+    }
     (index, keys)
+}
+
+/// The events that a signal asks for.
+fn answer(events: &[Value], question: &Question) -> Answer {
+    let asked = |event: &&Value| {
+        let about = ["/involvedObject/uid", "/regarding/uid"];
+        about.iter().any(|of| text(event, of) == question.about.uid)
+            && question.reasons.iter().any(|r| r == text(event, "/reason"))
+    };
+    let said = |event: &Value| {
+        let times = ["/lastTimestamp", "/deprecatedLastTimestamp", "/eventTime"];
+        let messages = ["/message", "/note"].map(|field| text(event, field));
+        Said {
+            message: messages
+                .into_iter()
+                .find(|m| !m.is_empty())
+                .unwrap_or_default()
+                .to_string(),
+            at: times.iter().find_map(|time| text(event, time).parse().ok()),
+        }
+    };
+    Answer::Events(events.iter().filter(asked).map(said).collect())
 }
 
 /// From the test's ControllerRevision, when that is among the objects. Otherwise what is missing and what was edited
@@ -39,11 +72,14 @@ fn run(test: &Value, revisions: &[Value]) -> Run {
     let owned = |revision: &&Value| {
         super::index::controller_uid(revision) == Some(text(test, "/metadata/uid"))
     };
-    let data = revisions.iter().find(owned).and_then(|r| r.get("data"));
+    let stored = revisions.iter().find(owned);
+    let data = stored.and_then(|r| r.get("data"));
     let revision = data.and_then(|d| serde_json::from_value::<Revision>(d.clone()).ok());
-    match revision {
-        Some(revision) => revision.run(),
-        None => Run {
+    let started = stored.and_then(|r| text(r, "/metadata/creationTimestamp").parse().ok());
+    match (revision, started) {
+        (Some(revision), Some(started)) => revision.taken_over(started),
+        (Some(revision), None) => revision.run(None),
+        (None, _) => Run {
             bundle: Some(text(test, "/status/bundle").to_string()).filter(|b| !b.is_empty()),
             ..Run::default()
         },

@@ -88,6 +88,35 @@ impl Text {
         out.truncate(out.trim_end_matches(set_off).len());
         shorten(out)
     }
+
+    /// Whether this text may have come of rendering: what is written out is in it, in this order.
+    pub fn may_say(&self, said: &str) -> bool {
+        let whole = said.strip_suffix('…');
+        let mut rest = said;
+        for (n, part) in self.parts.iter().enumerate() {
+            let Part::Literal(literal) = part else {
+                continue;
+            };
+            // What is missing takes the space beside it along.
+            let literal = literal.trim();
+            let last = n + 1 == self.parts.len();
+            let found = match rest.find(literal) {
+                // Cut short.
+                None => return whole.is_some(),
+                Some(at) if n == 0 && at > 0 => return false,
+                Some(_) if last && n > 0 => rest.ends_with(literal).then_some(rest.len()),
+                Some(at) => Some(at + literal.len()),
+            };
+            let Some(end) = found else {
+                return whole.is_some();
+            };
+            if last && n == 0 && end < rest.len() {
+                return false;
+            }
+            rest = &rest[end..];
+        }
+        true
+    }
 }
 
 fn print(out: &mut String, value: &Value) {

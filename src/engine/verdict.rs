@@ -62,6 +62,8 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
         let mut again = Trace::new(bundle, test, now);
         conclude(bundle, &afresh, now, Some(&mut again));
         trace.asked_again(again);
+        let stored = at(&test.object, "/status/conditions").and_then(Value::as_array);
+        trace.came_of(bundle, stored.map_or(&[], Vec::as_slice));
     }
     trace.conclude(&verdict);
     (verdict, trace)
@@ -100,6 +102,15 @@ fn conclude(bundle: &Bundle, test: &Test, now: Timestamp, trace: Option<&mut Tra
 
 fn now_floor(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// The root `run`; `age` is how many seconds ago the test was started.
+fn run_facts(run: &super::run::Run, now: Timestamp) -> Value {
+    let mut facts = serde_json::to_value(run).unwrap_or_default();
+    if let Some(started) = run.since {
+        facts["age"] = now.duration_since(started).as_secs().into();
+    }
+    facts
 }
 
 struct Evaluation<'a> {
@@ -165,7 +176,7 @@ impl<'a> Evaluation<'a> {
             signals: Value::Null,
             worst: None,
             evidence: Value::Null,
-            run: serde_json::to_value(run).unwrap_or_default(),
+            run: run_facts(run, now),
             phase: phase.into(),
         };
         Evaluation {

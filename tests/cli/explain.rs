@@ -1,7 +1,7 @@
 //! `lotest explain`.
 
 use super::{STATE, file, pipe, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const TIMELINE: &str = "golden/timeline/image-pull/timeline.yaml";
 
@@ -68,7 +68,7 @@ fn explain_prints_data() {
 
 #[test]
 fn explain_helps_when_there_is_nothing_to_explain() {
-    let help = "  = help: print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions -o yaml";
+    let help = "  = help: print the tests with what belongs to them: kubectl get locusttests,jobs,services,pods,controllerrevisions,events -o yaml";
     pipe(&["explain"], "apiVersion: v1\nkind: List\nitems: []\n").fails(
         2,
         &format!("error: there is no LocustTest in it\n  --> standard input\n{help}"),
@@ -108,4 +108,75 @@ fn explain_prints_nothing_that_a_terminal_obeys() {
             assert!(!said.contains('\u{202e}'), "{format}: {said:?}");
         }
     }
+}
+
+/// What the operator would look up in events is answered from those in the state: the latest about that very pod.
+#[test]
+fn explain_reads_events_of_the_state() {
+    let pod = "checkout-worker-x7k2p";
+    let mut state: Value = serde_saphyr::from_str(&file(STATE)).unwrap();
+    let items = state["items"].as_array_mut().unwrap();
+    let waiting = items
+        .iter_mut()
+        .find(|o| o["metadata"]["name"] == *pod)
+        .unwrap();
+    let uid = waiting["metadata"]["uid"].clone();
+    waiting["status"] = json!({
+        "phase": "Pending",
+        "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T12:00:01Z"},
+            {"type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": "2026-03-01T12:00:01Z"},
+        ],
+    });
+    for (at, uid, message) in [
+        ("12:00:30", &uid, "the latest\u{1b}"),
+        ("12:00:20", &uid, "an older one"),
+        ("12:00:40", &json!("another"), "of another pod"),
+    ] {
+        items.push(json!({
+            "apiVersion": "v1", "kind": "Event", "reason": "FailedMount", "message": message,
+            "metadata": {"name": at, "namespace": "shop"},
+            "lastTimestamp": format!("2026-03-01T{at}Z"),
+            "involvedObject": {"kind": "Pod", "name": pod, "uid": uid},
+        }));
+    }
+    let explain = ["explain", "--at", "2026-03-01T12:03:00Z"];
+    let said = pipe(&explain, &state.to_string()).fine();
+    assert!(said.contains(": the latest\\u{1b}"), "{said}");
+    assert!(
+        !said.contains("an older one") && !said.contains("of another pod"),
+        "{said}"
+    );
+}
+
+/// The pods of a test that has ended are gone; what decided is known from what was said.
+#[test]
+fn explain_names_the_rules_that_what_stays_came_of() {
+    let mut state: Value = serde_saphyr::from_str(&file(STATE)).unwrap();
+    let items = state["items"].as_array_mut().unwrap();
+    items.retain(|o| o["kind"] == "LocustTest");
+    let because = "Test failed: its workers failed while the master was running: Job a-worker: limit. a-worker-x: ended";
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-03-01T12:00:01Z"});
+    items[0]["status"] = json!({
+        "phase": "Failed",
+        "conditions": [
+            condition("TestCompleted", "True", "TestFailed", because),
+            condition("PodsHealthy", "False", "ImagePullError", "ImagePullError: 1 pod(s) affected [a]: b"),
+        ],
+    });
+    let explain = ["explain", "--at", "2026-03-01T12:03:00Z"];
+    let said = pipe(&explain, &state.to_string()).fine();
+    let decided: Vec<&str> = said
+        .lines()
+        .filter(|l| l.contains("It was decided by"))
+        .collect();
+    assert_eq!(decided.len(), 2, "{said}");
+    assert!(
+        decided[0].contains("by pods-unhealthy-now [rules/conditions.yaml:"),
+        "{said}"
+    );
+    assert!(
+        decided[1].contains("by completed-workers-failed [rules/conditions.yaml:"),
+        "{said}"
+    );
 }

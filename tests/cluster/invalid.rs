@@ -3,7 +3,7 @@
 
 use crate::failing::{merge, message, until_not_ready};
 use crate::shell::Shell;
-use crate::support::{Room, condition, test};
+use crate::support::{Room, condition, endless, test};
 use kube::core::Status;
 use lotest::api::v2::LocustTest;
 use serde_json::{Value, json};
@@ -123,6 +123,52 @@ async fn what_an_update_gets_past_the_api_server_is_said_by_the_operator() {
     merge(&room, "load", json!({"spec": {"volumes": null}})).await;
     let ended = room.until_phase("load", "Succeeded").await;
     assert_eq!(condition(&ended, "SpecDrifted"), &Value::Null);
+}
+
+/// What ran nothing is nothing that could run twice: the Service alone was made, and goes with what it was made for.
+#[tokio::test]
+async fn a_test_whose_jobs_were_refused_starts_with_its_correction() {
+    let room = Room::new("corrected").await;
+    let _operator = room.operator();
+    let mut bad = test("load");
+    bad["spec"]["scheduling"] = json!({"nodeSelector": {"not a key": "x"}});
+    room.create(bad).await;
+    until_not_ready(&room, "load").await;
+    let before = room.get("Service", "load-master").await.unwrap();
+    merge(&room, "load", json!({"spec": {"scheduling": null}})).await;
+    let ended = room.until_phase("load", "Succeeded").await;
+    assert_eq!(condition(&ended, "SpecDrifted"), &Value::Null);
+    let after = room.get("Service", "load-master").await.unwrap();
+    assert_ne!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    assert_eq!(room.list("ControllerRevision").await.len(), 1);
+    for job in room.list("Job").await {
+        assert_eq!(job["spec"]["template"]["spec"]["nodeSelector"], Value::Null);
+    }
+    let events = room.events("load").await;
+    assert!(
+        !events.iter().any(|e| e.contains("ResourceDeleted")),
+        "{events:#?}"
+    );
+}
+
+/// A master that runs already is not replaced: what was refused later stays what the test was started with.
+#[tokio::test]
+async fn a_test_of_which_a_job_was_made_ignores_the_correction() {
+    let room = Room::new("half").await;
+    let _operator = room.operator();
+    let mut bad = endless("load");
+    bad["spec"]["worker"]["labels"] = json!({"a": "not a value"});
+    room.create(bad).await;
+    until_not_ready(&room, "load").await;
+    let before = room.get("Job", "load-master").await.unwrap();
+    merge(&room, "load", json!({"spec": {"worker": {"labels": null}}})).await;
+    let drifted = |t: &Value| condition(t, "SpecDrifted")["status"] == "True";
+    room.until("LocustTest", "load", drifted).await;
+    room.create_test("next").await;
+    room.until_phase("next", "Succeeded").await;
+    let after = room.get("Job", "load-master").await.unwrap();
+    assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    assert_eq!(room.list("ControllerRevision").await.len(), 2);
 }
 
 /// What the schema cannot say: a patch, the child that is refused, and where in it.

@@ -200,6 +200,72 @@ async fn the_process_is_killed_five_times_in_one_run() {
     assert!(children.count() <= 3, "each child is made once");
 }
 
+/// An operator that stands still before any of its writes, while another one runs the test to its end, overwrites nothing
+/// of that when it goes on.
+async fn paused_at(number: usize) -> bool {
+    let room = Room::new("paused").await;
+    let (_paused, writes) = counted(&room, Point::Delayed(number)).await;
+    room.create(endless("load")).await;
+    let history = room.history("load");
+    let whole_run = async {
+        play_master(&room).await;
+        room.until_phase("load", "Succeeded").await;
+    };
+    let reached = tokio::select! {
+        () = writes.reached.notified() => true,
+        () = whole_run => false,
+    };
+    let next = room.operator();
+    play_master(&room).await;
+    let ended = room.until_phase("load", "Succeeded").await;
+    assert_ended_well(&room, &[], &format!("paused at {number}")).await;
+    let before = children(&room).await;
+    let said = room.events("load").await;
+    drop(next);
+    writes.release.notify_one();
+    // The one that was paused is the only one to answer for this namespace.
+    room.create_test("last").await;
+    room.until_phase("last", "Succeeded").await;
+    let after = room.get("LocustTest", "load").await.unwrap();
+    assert_eq!(after["status"], ended["status"], "{number}");
+    let now = children(&room).await;
+    assert!(before.iter().all(|c| now.contains(c)), "{number}: {now:?}");
+    // An event that was held back comes late; none comes twice.
+    let mut all = room.events("load").await;
+    assert!(all.starts_with(&said), "{number}: {all:#?}");
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), count, "{number}: {all:#?}");
+    let states = history.states();
+    let phase = |t: &Value| {
+        t["status"]["phase"]
+            .as_str()
+            .unwrap_or_default()
+            .to_string()
+    };
+    let mut phases: Vec<String> = states.iter().map(phase).collect();
+    phases.dedup();
+    assert_eq!(phases.last().unwrap(), "Succeeded", "{number}: {phases:?}");
+    phases.pop();
+    assert!(
+        !phases.iter().any(|p| p == "Succeeded"),
+        "{number}: {phases:?}"
+    );
+    reached
+}
+
+#[tokio::test]
+async fn an_operator_that_was_paused_overwrites_nothing() {
+    for first in (1..).step_by(4) {
+        let reached = join_all((first..first + 4).map(paused_at)).await;
+        if reached.contains(&false) {
+            assert!(first + 4 > 10, "a run has at least 9 writes");
+            return;
+        }
+    }
+}
+
 /// Nothing of a test that is deleted while one of its writes is under way comes back, nor gets into
 /// the next one of its name.
 async fn deleted_at(number: usize) {

@@ -1,9 +1,12 @@
 //! What is done with a run: a failed test stops its load, a run whose Jobs are gone is not repeated, and what is left
 //! of a test is kept as long as the values say.
 
+use crate::idle::logged;
 use crate::pods::{has_ended, name};
-use crate::support::{Room, bundle_with, condition, endless, test, uid, until};
+use crate::support::{Room, bundle_with, condition, config, endless, test, uid, until};
+use crate::writes::{Point, Writes};
 use jiff::Timestamp;
+use kube::client::ClientBuilder;
 use lotest::bundle::{Bundle, Layer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -172,6 +175,75 @@ async fn what_ended_while_nobody_looked_is_unknown_and_runs_no_second_time() {
     let events = room.events("load").await;
     let unknown = events.iter().filter(|e| e.contains("result unknown"));
     assert_eq!(unknown.count(), 1, "{events:#?}");
+}
+
+/// The operator was killed as soon as it had made the Jobs: no status says so.
+#[tokio::test]
+async fn jobs_that_were_gone_before_the_first_status_run_no_second_time() {
+    let room = Room::new("early").await;
+    let settings = TTL.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    let (bundle, _) = Bundle::load(&[Layer::built_in()], &settings.collect()).unwrap();
+    // The revision, then three children with an event each.
+    let writes = Writes::until(Point::Answered(7));
+    let config = config("LOTEST_TEST_OPERATOR_KUBECONFIG").await;
+    let client = ClientBuilder::try_from(config).unwrap();
+    let first = room.operator_with_client(client.with_layer(&writes).build(), bundle);
+    room.create(endless("load")).await;
+    writes.reached.notified().await;
+    drop(first);
+    let mut pods = room.until_running("load", "worker", 2).await;
+    pods.extend(room.until_running("load", "master", 1).await);
+    for pod in &pods {
+        room.end(pod).await;
+    }
+    for job in ["load-master", "load-worker"] {
+        room.until_gone("Job", job).await;
+    }
+    let test = room.get("LocustTest", "load").await.unwrap();
+    assert_eq!(test["status"], Value::Null);
+
+    let _second = room.operator_with(TTL);
+    let failed = room.until_phase("load", "Failed").await;
+    let said = condition(&failed, "TestCompleted")["message"].as_str();
+    assert!(said.unwrap().contains("result unknown"), "{said:?}");
+    another(&room, "next").await;
+    for job in ["load-master", "load-worker"] {
+        assert_eq!(room.times_made("jobs", job).await, 1, "{job}");
+    }
+}
+
+/// Somebody resumes the Job of a failed test each time that it is suspended: the operator does not give in, but it does
+/// not write each time either.
+#[tokio::test]
+async fn what_somebody_else_undoes_is_done_ever_later() {
+    let room = Room::new("fought").await;
+    let _operator = room.operator_of(values(&[("pods: 2m", "pods: 1s")])).await;
+    let mut load = endless("load");
+    load["spec"]["master"]["annotations"]["kwok.lotest/behaviour"] = "crash-loop".into();
+    room.create(load).await;
+    room.until_phase("load", "Failed").await;
+    for _ in 0..5 {
+        room.until("Job", "load-worker", |j| j["spec"]["suspend"] == true)
+            .await;
+        let resume = json!({"spec": {"suspend": false}});
+        room.patch("Job", "load-worker", resume).await;
+    }
+    logged(&room).await;
+    let mut stops = room.requests();
+    stops.retain(|r| {
+        let from = r["requestURI"].as_str().unwrap();
+        r["objectRef"]["name"] == "load-worker" && from.ends_with("fieldManager=lotest")
+    });
+    let stops: Vec<Timestamp> = stops
+        .iter()
+        .map(|r| time(&r["requestReceivedTimestamp"]))
+        .collect();
+    assert!(stops.len() >= 5, "{stops:?}");
+    let lasted = stops[4].duration_since(stops[0]);
+    assert!(lasted.as_secs() >= 10, "five writes in {lasted:?}");
+    // When nobody undoes it any more, it is so.
+    let stopped = |j: &Value| j["spec"]["suspend"] == true;
+    room.until("Job", "load-worker", stopped).await;
 }
 
 /// What a test was started with is not known, and one of its Jobs may have run to its end: nothing is made.

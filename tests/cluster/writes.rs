@@ -19,6 +19,8 @@ pub enum Point {
     Sent(usize),
     /// The write was answered, and the answer comes when it is let go. The operator lives on.
     Held(usize),
+    /// The write is sent when it is let go. The operator lives on.
+    Delayed(usize),
 }
 
 /// Counts the writes of a client and says when the point is reached. Where the operator is to
@@ -83,11 +85,13 @@ where
             reached,
             release,
         } = self.writes.clone();
-        let (Point::Answered(last) | Point::Sent(last) | Point::Held(last)) = point;
+        let (Point::Answered(last) | Point::Sent(last) | Point::Held(last) | Point::Delayed(last)) =
+            point;
         let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-        if number > last && !matches!(point, Point::Held(_)) {
+        if number > last && !matches!(point, Point::Held(_) | Point::Delayed(_)) {
             return Box::pin(pending());
         }
+        // A request of the client is sent when its future is first asked.
         let answer = self.inner.call(request);
         if number != last {
             return Box::pin(answer);
@@ -100,6 +104,11 @@ where
                     reached.notify_one();
                     release.notified().await;
                     return answer;
+                }
+                Point::Delayed(_) => {
+                    reached.notify_one();
+                    release.notified().await;
+                    return answer.await;
                 }
                 Point::Sent(_) => drop(tokio::spawn(async move { drop(answer.await) })),
             }

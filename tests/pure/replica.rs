@@ -37,7 +37,7 @@ impl Replica {
         let index = Index::new(Arc::clone(&cluster.bundle));
         let mut replica = Replica { index, n };
         replica.index.apply_test(cluster.test.clone());
-        replica.index.set_run(&cluster.key(), STARTED.1.run());
+        replica.index.set_run(&cluster.key(), STARTED.1.run(None));
         replica
     }
 
@@ -63,7 +63,7 @@ impl Replica {
         for object in all {
             replica.apply(object, cluster.now);
         }
-        replica.index.set_run(&cluster.key(), STARTED.1.run());
+        replica.index.set_run(&cluster.key(), STARTED.1.run(None));
         replica
     }
 

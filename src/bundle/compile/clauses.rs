@@ -255,6 +255,9 @@ impl Compiler<'_> {
             let values = &self.known.values?.value;
             let text = match path.first(&OfValues(values)) {
                 Some(Value::String(text)) => text.clone(),
+                // As fields of Kubernetes say it: seconds, or nothing at all.
+                Some(Value::Number(seconds)) => format!("{seconds}s"),
+                None if is_null(values, &written.value) => "never".to_string(),
                 Some(other) => other.to_string(),
                 None => {
                     let message = format!("the values have nothing at {subject}");
@@ -288,6 +291,12 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Whether the values have the field and it is null, which a path takes for missing.
+fn is_null(values: &Value, path: &str) -> bool {
+    let pointer = path.trim_start_matches("$.values").replace('.', "/");
+    values.pointer(&pointer).is_some_and(Value::is_null)
 }
 
 struct OfValues<'a>(&'a Value);
