@@ -4,6 +4,7 @@
 // The allowance in clippy.toml ends at `#[test]`; the helpers here are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod edits;
 mod evidence;
 mod failing;
 mod foreign;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod many;
 mod mount;
 mod operators;
+mod overlays;
 mod pods;
 mod process;
 mod reference;

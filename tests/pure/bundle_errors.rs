@@ -150,7 +150,7 @@ mistakes! {
     quotes_around_an_interpolation: (SERVICE, "name: {{ master }}", "name: \"{{ master }}\"");
     text_after_an_interpolation: (SERVICE, "name: {{ master }}", "name: {{ master }}-svc");
     two_interpolations: (SERVICE, "name: {{ master }}", "name: {{ master }}{{ otel }}");
-    template_syntax: (SERVICE, "{% elif exporter %}", "{% if exporter }");
+    template_syntax: (SERVICE, "{% elif exporter %}", "{% if not otel }");
     template_block_not_closed: (SERVICE, "  {% endif %}\n", "");
     template_unknown_filter: (SERVICE, "object_name", "objectname");
     template_unknown_test: (POD, "is defined", "is definde");
