@@ -5,6 +5,7 @@
 
 mod bundle;
 mod check;
+mod cluster;
 mod crd;
 mod diff;
 mod explain;
@@ -13,6 +14,7 @@ mod input;
 mod operator;
 mod output;
 mod rbac;
+mod record;
 mod render;
 
 use crate::bundle::problem::Problem;
@@ -25,7 +27,8 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   lotest crd | kubectl apply --server-side -f -
   lotest render test.yaml          what a test would be made of
-  lotest explain state.yaml        why a test is in the state it is in
+  lotest explain my-test -n shop   why a test is in the state it is in
+  lotest check --layer team        is it fine, and what does it need
 
 `lotest COMMAND --help` has more.")]
 struct Arguments {
@@ -42,6 +45,7 @@ enum Command {
     Diff(diff::Arguments),
     Rbac(rbac::Arguments),
     Explain(explain::Arguments),
+    Record(record::Arguments),
     Crd(crd::Arguments),
 }
 
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
     };
     match result {

@@ -339,7 +339,7 @@ impl Controller {
 }
 
 /// An error with what is behind it, as far as its own text leaves it out.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = said(error);
     let mut cause = error.source();
     while let Some(error) = cause {

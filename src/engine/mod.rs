@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod admit;
+pub mod answers;
 pub mod clause;
 pub mod diff;
 pub mod drift;
@@ -16,6 +17,8 @@ pub mod notice;
 pub mod path;
 pub mod rbac;
 pub mod read_back;
+pub mod reads;
+pub mod record;
 pub mod render;
 pub mod replay;
 pub mod rule;

@@ -51,7 +51,7 @@ fn run(test: &Value, revisions: &[Value]) -> Run {
 }
 
 /// The items of lists in their place.
-fn flattened(objects: Vec<Value>) -> Vec<Value> {
+pub fn flattened(objects: Vec<Value>) -> Vec<Value> {
     let mut flat = Vec::new();
     for mut object in objects {
         match object.get_mut("items").map(Value::take) {

@@ -212,6 +212,23 @@ impl Room {
             .unwrap()
     }
 
+    /// Another command of lotest for this namespace, as an administrator.
+    pub fn lotest(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lotest_alone(arguments);
+        command.args(["--namespace", &self.namespace]);
+        command
+    }
+
+    /// The same for commands that know no namespace.
+    pub fn lotest_alone(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
+        command
+            .args(arguments)
+            .env("KUBECONFIG", from_with_cluster("LOTEST_TEST_KUBECONFIG"))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// The real operator as its own ServiceAccount, for this namespace.
     pub fn operator(&self) -> Operator {
         self.operator_with(&[])
