@@ -139,13 +139,19 @@ impl Recorder {
     /// Something was made or has changed.
     pub fn apply(&mut self, at: Timestamp, object: &Value) {
         if !self.take(at, object) {
+            let uid = text(object, "/metadata/uid");
+            self.waiting.retain(|o| text(o, "/metadata/uid") != uid);
             self.waiting.push(object.clone());
             return;
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        for object in waiting {
-            if !self.take(at, &object) {
-                self.waiting.push(object);
+        // One that waited may be what another waits for: an event waits for its pod, and that for its Job.
+        let mut before = usize::MAX;
+        while self.waiting.len() < before {
+            before = self.waiting.len();
+            for object in std::mem::take(&mut self.waiting) {
+                if !self.take(at, &object) {
+                    self.waiting.push(object);
+                }
             }
         }
     }

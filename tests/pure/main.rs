@@ -18,6 +18,7 @@ mod leaves;
 mod missed;
 mod mutations;
 mod play;
+mod record;
 mod replica;
 mod settings;
 mod support;
