@@ -36,6 +36,8 @@ crds: ## Write crds/ from the Rust types
 golden: ## Write the expected results of golden cases and error messages again; review them with git diff
 	$(CARGO) run --locked --quiet -- check --update
 	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test pure bundle_errors
+	$(CARGO) run --locked --quiet -- check --layer tests/layers/team --update
+	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test cli
 
 cluster: ## A shell with kubectl in a cluster of its own
 	tests/cluster/with-cluster bash

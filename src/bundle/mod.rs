@@ -12,6 +12,7 @@ pub mod origins;
 pub mod places;
 pub mod problem;
 pub mod rules;
+pub mod schema;
 pub mod templates;
 pub mod tree;
 pub mod typed;

@@ -100,6 +100,14 @@ fn names(patterns: &[String], path: &str) -> bool {
     })
 }
 
+/// What may stand where.
+pub(super) fn types(layers: &[Layer], sources: &mut Sources, problems: &mut Vec<Problem>) -> Types {
+    match read_one(TYPES, layers, sources, problems) {
+        Some(node) => typed(&node, sources, problems).unwrap_or_default(),
+        None => Types::default(),
+    }
+}
+
 /// The values of all layers with the operator's environment applied; nothing when they cannot be read.
 pub fn load(
     layers: &[Layer],
@@ -108,10 +116,7 @@ pub fn load(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
 ) -> Option<Values> {
-    let types = match read_one(TYPES, layers, sources, problems) {
-        Some(node) => typed(&node, sources, problems).unwrap_or_default(),
-        None => Types::default(),
-    };
+    let types = types(layers, sources, problems);
     let mut tree = Node {
         at: At::default(),
         content: Content::Map(Vec::new()),
@@ -278,7 +283,7 @@ fn warn_of_secrets(
     }
 }
 
-fn below(path: &str, key: &str) -> String {
+pub(super) fn below(path: &str, key: &str) -> String {
     match path {
         "" => key.to_string(),
         path => format!("{path}.{key}"),

@@ -5,19 +5,24 @@
 
 mod bundle;
 mod check;
+mod cluster;
+mod completion;
 mod crd;
 mod diff;
 mod explain;
 mod golden;
+mod init;
 mod input;
 mod operator;
 mod output;
 mod rbac;
+mod record;
 mod render;
+mod schema;
 mod status;
 
 use crate::bundle::problem::{Problem, join};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Runs distributed Locust load tests on Kubernetes; what it does is data.
@@ -26,7 +31,9 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   lotest crd | kubectl apply --server-side -f -
   lotest render test.yaml          what a test would be made of
-  lotest explain state.yaml        why a test is in the state it is in
+  lotest explain my-test -n shop   why a test is in the state it is in
+  lotest init team                 a layer to start from, which changes what the operator does
+  lotest check --layer team        is it fine, and what does it need
 
 `lotest COMMAND --help` has more.")]
 struct Arguments {
@@ -44,7 +51,11 @@ enum Command {
     Diff(diff::Arguments),
     Rbac(rbac::Arguments),
     Explain(explain::Arguments),
+    Record(record::Arguments),
+    Init(init::Arguments),
+    Schema(schema::Arguments),
     Crd(crd::Arguments),
+    Completion(completion::Arguments),
 }
 
 /// What ends a command without success.
@@ -76,9 +87,39 @@ impl From<Box<Problem>> for Failure {
     }
 }
 
+/// The arguments of the process. As a plugin of kubectl, which finds it by its file name, it is called what a person
+/// types.
+fn arguments() -> Arguments {
+    let called = std::env::args_os().next().map(std::path::PathBuf::from);
+    let name = called
+        .as_deref()
+        .and_then(|path| path.file_stem()?.to_str());
+    let mut command = Arguments::command();
+    if name == Some("kubectl-lotest") {
+        command = as_plugin(command.bin_name("kubectl lotest"));
+    }
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
+}
+
+/// With examples as they are typed for a plugin.
+fn as_plugin(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let command = match examples {
+        Some(examples) => {
+            let typed = ["  lotest ", "| lotest ", "<(lotest ", "`lotest "];
+            let examples = typed.iter().fold(examples, |text, t| {
+                text.replace(t, &t.replace("lotest", "kubectl lotest"))
+            });
+            command.after_help(examples)
+        }
+        None => command,
+    };
+    command.mut_subcommands(as_plugin)
+}
+
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let result = match arguments().command {
         Command::Operator(arguments) => operator::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
@@ -87,7 +128,11 @@ pub fn main() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
+        Command::Completion(arguments) => completion::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

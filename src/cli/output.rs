@@ -139,6 +139,11 @@ pub fn warning(text: &str) {
     complain(&format!("warning: {}", escape(text)), "warning:", "33");
 }
 
+/// Says what goes on, to a person who waits for it.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 fn complain(text: &str, word: &str, colour: &str) {
     let mut out = io::stderr().lock();
     let text = plain(text);

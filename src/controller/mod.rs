@@ -28,7 +28,7 @@ use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
 use crate::engine::text::escape;
-use causes::with_causes;
+pub(crate) use causes::with_causes;
 pub use client::client;
 use jiff::Timestamp;
 use kube::Client;

@@ -206,6 +206,23 @@ impl Trace {
         asked.rules.push(line);
     }
 
+    /// The rules that decided, by what they decide: `phase`, or a type of condition.
+    pub(crate) fn deciding(&self) -> impl Iterator<Item = (String, String)> {
+        let phase = std::iter::once(("phase", &self.phase));
+        let conditions = self
+            .conditions
+            .iter()
+            .map(|(kind, asked)| (kind.as_str(), asked));
+        let all = phase.chain(conditions).filter(|(_, asked)| !asked.kept);
+        all.filter_map(|(what, asked)| {
+            let decided = asked
+                .rules
+                .iter()
+                .find(|line| line.outcome == Outcome::Holds)?;
+            Some((what.to_string(), decided.id.clone()))
+        })
+    }
+
     /// Takes the rules that were asked again for a test that has ended.
     pub(crate) fn asked_again(&mut self, again: Trace) {
         self.phase.kept = true;

@@ -18,6 +18,8 @@ pub mod notice;
 pub mod path;
 pub mod rbac;
 pub mod read_back;
+pub mod reads;
+pub mod record;
 pub mod render;
 pub mod replay;
 pub mod rule;

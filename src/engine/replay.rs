@@ -17,6 +17,7 @@ use super::verdict::{evaluate, explain};
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,14 +30,54 @@ const MAX_WRITES: usize = 10;
 
 /// Plays the whole timeline.
 pub fn replay(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Entry>, String> {
-    let mut player = Player::start(bundle, timeline)?;
+    let mut player = Player::start(bundle, timeline, false)?;
     player.play(timeline)?;
     Ok(player.entries)
 }
 
+/// One time of a timeline: what changed, and which rules decided it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moment {
+    /// As it holds from then on.
+    pub phase: String,
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// The rule of each change, by the name of the change: `phase`, or a type of condition.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, String>,
+}
+
+/// Plays the whole timeline and says for each time what decided.
+pub fn over_time(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Moment>, String> {
+    let mut player = Player::start(bundle, timeline, true)?;
+    player.play(timeline)?;
+    let mut phase = String::new();
+    let mut moments = Vec::new();
+    for (entry, decided) in player.entries.into_iter().zip(player.decided) {
+        if let Some(changed) = entry.changes.get("phase") {
+            phase = changed.as_str().unwrap_or_default().to_string();
+        }
+        let changed = |(what, _): &(String, String)| entry.changes.contains_key(what);
+        moments.push(Moment {
+            phase: phase.clone(),
+            rules: decided.into_iter().filter(changed).collect(),
+            entry,
+        });
+    }
+    Ok(moments)
+}
+
+/// The status at the end of a timeline.
+pub fn last_status(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Value, String> {
+    let mut player = Player::start(bundle, timeline, false)?;
+    player.play(timeline)?;
+    Ok(player.test["status"].take())
+}
+
 /// Plays the whole timeline and explains its last state.
 pub fn explain_end(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Trace, String> {
-    let mut player = Player::start(bundle, timeline)?;
+    let mut player = Player::start(bundle, timeline, false)?;
     player.play(timeline)?;
     let test = player.index.get(&player.key).ok_or("the test is gone")?;
     let at = timeline.steps.last().map_or(SignedDuration::ZERO, |s| s.at);
@@ -61,10 +102,20 @@ struct Player<'a> {
     version: u64,
     next: Option<Timestamp>,
     entries: Vec<Entry>,
+    /// The signals of severity `warn` that count, each of which is said once.
+    warned: BTreeSet<String>,
+    /// Notes which rules decide, which takes longer.
+    explains: bool,
+    /// For each entry the rules that held, by what they decide.
+    decided: Vec<BTreeMap<String, String>>,
 }
 
 impl<'a> Player<'a> {
-    fn start(bundle: &'a Arc<Bundle>, timeline: &Timeline) -> Result<Player<'a>, String> {
+    fn start(
+        bundle: &'a Arc<Bundle>,
+        timeline: &Timeline,
+        explains: bool,
+    ) -> Result<Player<'a>, String> {
         let test = LocustTest::parse_strict(timeline.test.clone()).map_err(|mistakes| {
             let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             format!("in `test`: {}", mistakes.join("; "))
@@ -100,6 +151,9 @@ impl<'a> Player<'a> {
             version: 0,
             next: None,
             entries: Vec::new(),
+            warned: BTreeSet::new(),
+            explains,
+            decided: Vec::new(),
         };
         player.store();
         let warnings = rendered.warnings.iter();
@@ -188,6 +242,11 @@ impl<'a> Player<'a> {
         at: SignedDuration,
     ) -> Result<(), String> {
         let known: Vec<&str> = self.children.keys().map(String::as_str).collect();
+        // An action of the rules may have removed it already.
+        let was_there = self.started.children.iter().any(|c| c.stem == stem);
+        if patch.is_null() && was_there && !self.children.contains_key(stem) {
+            return Ok(());
+        }
         let unknown = || format!("there is no child `{stem}`; there are {}", known.join(", "));
         let mut object = self.children.get(stem).cloned().ok_or_else(unknown)?;
         if patch.is_null() {
@@ -359,9 +418,11 @@ impl<'a> Player<'a> {
         let mut events: Vec<String> = events.iter().map(line).collect();
         let mut actions = Vec::new();
         let before = self.test["status"].clone();
+        let mut decided = BTreeMap::new();
         for _ in 0..MAX_WRITES {
             let Some(test) = self.index.get(&self.key) else {
                 self.next = None;
+                self.decided.push(decided);
                 self.entries.push(Entry {
                     at: written(at),
                     actions,
@@ -369,7 +430,14 @@ impl<'a> Player<'a> {
                 });
                 return Ok(());
             };
-            let verdict = evaluate(self.bundle, test, BEGINNING + at);
+            let verdict = match self.explains {
+                false => evaluate(self.bundle, test, BEGINNING + at),
+                true => {
+                    let (verdict, trace) = explain(self.bundle, test, BEGINNING + at);
+                    decided.extend(trace.deciding());
+                    verdict
+                }
+            };
             if !verdict.questions.is_empty() {
                 for question in verdict.questions {
                     let answer = self.answer(&question);
@@ -384,7 +452,14 @@ impl<'a> Player<'a> {
                 test.missing(self.bundle)
             };
             self.next = verdict.next;
+            let counting = verdict.warnings.iter();
+            let counting: BTreeSet<String> = counting.map(|(rule, _)| rule.clone()).collect();
+            let new = verdict.warnings.iter();
+            let new = new.filter(|(rule, _)| !self.warned.contains(rule));
+            events.extend(new.map(|(_, notice)| line(notice)));
+            self.warned = counting;
             if !verdict.changed && missing.is_empty() && verdict.deeds.is_empty() {
+                self.decided.push(decided);
                 self.entries.push(Entry {
                     at: written(at),
                     changes: changes(&before, &self.test["status"]),

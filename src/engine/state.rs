@@ -11,6 +11,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// A signal that asks for events is one of the rules; there are some dozens.
+const MAX_ROUNDS: usize = 100;
+
 /// An index with everything in `objects` that belongs to a LocustTest in them, and the tests. `Job`s and other
 /// children are known by their labels and owners, as in a cluster.
 pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index, Vec<Key>) {
@@ -35,10 +38,17 @@ pub fn load(bundle: &Arc<Bundle>, objects: Vec<Value>, now: Timestamp) -> (Index
         index.has_no_more(&Key::of(test));
     }
     for key in &keys {
-        let verdict = index.get(key).map(|test| evaluate(bundle, test, now));
-        for question in verdict.map(|v| v.questions).unwrap_or_default() {
-            let answer = answer(&events, &question);
-            index.answer(key, question, answer, now);
+        // Each answer may change what counts, and so what is asked.
+        for _ in 0..MAX_ROUNDS {
+            let verdict = index.get(key).map(|test| evaluate(bundle, test, now));
+            let questions = verdict.map(|v| v.questions).unwrap_or_default();
+            if questions.is_empty() {
+                break;
+            }
+            for question in questions {
+                let answer = answer(&events, &question);
+                index.answer(key, question, answer, now);
+            }
         }
     }
     (index, keys)
@@ -87,7 +97,7 @@ fn run(test: &Value, revisions: &[Value]) -> Run {
 }
 
 /// The items of lists in their place.
-fn flattened(objects: Vec<Value>) -> Vec<Value> {
+pub fn flattened(objects: Vec<Value>) -> Vec<Value> {
     let mut flat = Vec::new();
     for mut object in objects {
         match object.get_mut("items").map(Value::take) {

@@ -4,6 +4,7 @@ use super::notice::Notice;
 use super::render::text;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// A test and what happens to it. Everything is a JSON merge patch (RFC 7386) onto what was there before.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeline {
     /// The LocustTest as it was created, at `0s`.
@@ -20,10 +21,11 @@ pub struct Timeline {
     pub(super) steps: Vec<Step>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Step {
     /// Time since the test was created: `0s`, `90s`, `2m5s`. Never before that of the step above.
+    #[schemars(with = "String")]
     pub(super) at: SignedDuration,
     /// The operator was not running when this happened; it starts again after it.
     #[serde(default)]
@@ -49,7 +51,7 @@ pub(super) struct Step {
 }
 
 /// As far as rules ask for it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KubernetesEvent {
     /// The name of a pod, or of the template of a child.

@@ -1,7 +1,8 @@
 //! What of a bundle does nothing, or hides what it was made from: no mistakes, but seldom meant.
 
 use super::path::{Path, Scope};
-use super::rule::{Case, Event, Guard, Origin, Rules, Severity, Signal, Source};
+use super::reads;
+use super::rule::{Case, Origin, Severity, Signal};
 use super::text::Text;
 use crate::bundle::{Bundle, Layer};
 use serde::Serialize;
@@ -90,7 +91,7 @@ fn shadowed_templates(layers: &[Layer], bundle: &Bundle, findings: &mut Vec<Find
 
 /// Evidence that no rule asks for.
 fn unread_signals(bundle: &Bundle, findings: &mut Vec<Finding>) {
-    let paths = paths(&bundle.rules);
+    let paths = reads::of_tests(&bundle.rules);
     let stems: Vec<&str> = bundle.children().iter().map(|c| c.stem.as_str()).collect();
     for signal in &bundle.rules.signals {
         if signal.severity == Severity::Info && !paths.iter().any(|p| reads(p, signal, &stems)) {
@@ -169,47 +170,4 @@ fn finding(origin: &Origin, message: String) -> Finding {
 
 fn place(origin: &Origin) -> String {
     format!("{}:{}", origin.file, origin.line)
-}
-
-/// Every path that rules about a whole test read.
-fn paths(rules: &Rules) -> Vec<&Path> {
-    let mut paths = Vec::new();
-    for transition in &rules.phase.transitions {
-        of_guard(&transition.guard, &mut paths);
-        of_event(transition.event.as_ref(), &mut paths);
-    }
-    for condition in &rules.conditions {
-        paths.extend(condition.when.iter().flat_map(|c| c.paths()));
-        for case in &condition.cases {
-            of_guard(&case.guard, &mut paths);
-            paths.extend(case.reason.paths());
-            paths.extend(case.message.paths());
-            of_event(case.event.as_ref(), &mut paths);
-        }
-    }
-    for field in &rules.fields {
-        paths.extend(field.when.iter().flat_map(|c| c.paths()));
-        if let Source::Path(path) = &field.source {
-            paths.push(path);
-        }
-        if let Some(super::clause::Operand::Path(path)) = &field.default {
-            paths.push(path);
-        }
-    }
-    for action in &rules.actions {
-        of_guard(&action.guard, &mut paths);
-    }
-    paths
-}
-
-fn of_guard<'r>(guard: &'r Guard, paths: &mut Vec<&'r Path>) {
-    paths.extend(guard.when.iter().flat_map(|c| c.paths()));
-    paths.extend(&guard.since);
-}
-
-fn of_event<'r>(event: Option<&'r Event>, paths: &mut Vec<&'r Path>) {
-    if let Some(event) = event {
-        paths.extend(event.reason.paths());
-        paths.extend(event.message.paths());
-    }
 }

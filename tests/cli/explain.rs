@@ -180,3 +180,74 @@ fn explain_names_the_rules_that_what_stays_came_of() {
         "{said}"
     );
 }
+
+#[test]
+fn explain_shows_a_timeline_over_time() {
+    super::seen(
+        "explain_over_time",
+        &run(&["explain", "--over-time", TIMELINE]),
+    );
+    let team = ["--layer", "tests/layers/team", "-o", "json"];
+    let json = run(&[&["explain", "--over-time", TIMELINE][..], &team].concat()).fine();
+    let moments: Value = serde_json::from_str(&json).unwrap();
+    // Five minutes of grace: the timeline ends before.
+    let moments = moments.as_array().unwrap();
+    assert!(moments.iter().all(|m| m["phase"] != "Failed"), "{json}");
+    assert_eq!(moments[1]["rules"]["phase"], "running");
+    run(&["explain", "--over-time", STATE]).fails(
+        2,
+        &format!("error: a state is of one time\n  --> {STATE}\n  = help: --over-time is for timelines; `lotest record` makes one of a running test"),
+    );
+}
+
+#[test]
+fn recorded_events_answer_what_rules_ask() {
+    let at = "2026-03-01T12:03:00Z";
+    let state = file(STATE);
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&state).unwrap();
+    let pods = lotest::engine::state::flattened(documents);
+    let pod = pods.iter().find(|o| o["kind"] == "Pod").unwrap();
+    let mut stuck = pod.clone();
+    stuck["status"] = serde_json::json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T12:00:01Z"},
+        {"type": "PodReadyToStartContainers", "status": "False"},
+    ]});
+    let event = serde_json::json!({"apiVersion": "v1", "kind": "Event", "reason": "FailedMount",
+        "message": "configmap \"scripts\" not found", "lastTimestamp": at,
+        "involvedObject": {"uid": pod["metadata"]["uid"]}});
+    let others: Vec<&Value> = pods.iter().filter(|o| *o != pod).collect();
+    let mut all: Vec<&Value> = others;
+    all.extend([&stuck, &event]);
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all});
+    let out = pipe(
+        &["explain", "--at", "2026-03-01T13:03:00Z"],
+        &list.to_string(),
+    )
+    .fine();
+    assert!(out.contains("configmap \"scripts\" not found"), "{out}");
+}
+
+#[test]
+fn a_name_is_looked_for_in_a_cluster() {
+    let broken = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-kubeconfig");
+    let broken = broken.to_str().unwrap();
+    for arguments in [
+        &["explain", "checkout", "--kubeconfig", broken][..],
+        &["explain", STATE, "-n", "shop", "--kubeconfig", broken],
+        &["explain", "locusttest/checkout", "--kubeconfig", broken],
+    ] {
+        let ran = run(arguments);
+        assert!(
+            ran.err.starts_with("error: cannot reach a cluster: "),
+            "{}",
+            ran.err
+        );
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    }
+    run(&["explain", "-n", "shop"]).fails(2, "error: name the test; see --help");
+    assert!(
+        run(&["explain", "-f", STATE])
+            .fine()
+            .contains("shop/checkout")
+    );
+}

@@ -5,8 +5,10 @@
 
 mod check;
 mod explain;
+mod init;
 mod layers;
 mod render;
+mod shell;
 
 use std::fs;
 use std::io::Write;

@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use lotest::bundle::{Bundle, Files, Layer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -208,6 +208,23 @@ impl Room {
             .args(arguments)
             .output()
             .unwrap()
+    }
+
+    /// Another command of lotest for this namespace, as an administrator.
+    pub fn lotest(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lotest_alone(arguments);
+        command.args(["--namespace", &self.namespace]);
+        command
+    }
+
+    /// The same for commands that know no namespace.
+    pub fn lotest_alone(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
+        command
+            .args(arguments)
+            .env("KUBECONFIG", from_with_cluster("LOTEST_TEST_KUBECONFIG"))
+            .stdin(Stdio::null());
+        command
     }
 }
 

@@ -23,6 +23,7 @@ mod missed;
 mod mutations;
 mod overlays;
 mod play;
+mod record;
 mod replica;
 mod settings;
 mod support;
