@@ -4,6 +4,7 @@
 // The allowance in clippy.toml ends at `#[test]`; the helpers here are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broken;
 mod commands;
 mod edits;
 mod evidence;

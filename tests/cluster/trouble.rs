@@ -22,8 +22,12 @@ fn bundle(grace: i64) -> Bundle {
 /// An init container in the workers of the tests that are labelled for it: the built-in pods have none.
 fn init_container(files: &mut Files) {
     let pod = files.get_mut("templates/_pod.yaml").unwrap();
-    let init = "      {% if role == \"worker\" and test.metadata.labels and test.metadata.labels.init %}\n      initContainers:\n      - {name: prepare, image: {{ test.spec.image }}}\n      {% endif %}\n      containers:\n";
-    *pod = pod.replace("      containers:\n", init);
+    let block = "      {% block initContainers %}\n";
+    assert!(pod.contains(block));
+    let init = format!(
+        "{block}      {{% if role == \"worker\" and test.metadata.labels and test.metadata.labels.init %}}\n      - {{name: prepare, image: {{{{ test.spec.image }}}}}}\n      {{% endif %}}\n"
+    );
+    *pod = pod.replace(block, &init);
 }
 
 /// A test whose pods of one role behave so.

@@ -64,8 +64,17 @@ impl<F: Fn() -> Bundle> Player<F> {
     pub async fn until_same(&self, last: &Said) -> Result<(), String> {
         // The Job controller has words of its own, and a Job with a time to live takes the evidence with it.
         let messages = !self.used_quota && !self.used_others && self.tells;
-        let is_same = |test: &Value| differences(test, last, messages).is_empty();
+        let is_same = |test: &Value| differences(&self.as_played(test), last, messages).is_empty();
         self.wait("its end", is_same, last, last, messages).await
+    }
+
+    /// The test with the names that the timeline has for its pods.
+    fn as_played(&self, test: &Value) -> Value {
+        let mut text = test.to_string();
+        for (name, pod) in &self.pods {
+            text = text.replace(&pod.real, name);
+        }
+        serde_json::from_str(&text).unwrap()
     }
 
     async fn wait(
@@ -90,7 +99,7 @@ impl<F: Fn() -> Bundle> Player<F> {
         if agreed.await == Some(true) {
             return Ok(());
         }
-        let differences = differences(&test, said, messages).join("\n");
+        let differences = differences(&self.as_played(&test), said, messages).join("\n");
         Err(format!("at {at} the two do not agree:\n{differences}"))
     }
 }
