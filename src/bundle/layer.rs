@@ -5,6 +5,7 @@ use super::problem::{Place, Problem, nearest};
 use super::tree::At;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The files of a layer by path, such as `templates/service.yaml`.
 pub type Files = BTreeMap<String, String>;
@@ -94,16 +95,16 @@ impl Layer {
 }
 
 /// All files that were read, by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sources(Vec<Source>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Source {
     /// The number of its layer.
     pub layer: usize,
     /// What messages call it.
     pub path: String,
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 impl Sources {
@@ -111,7 +112,7 @@ impl Sources {
         self.0.push(Source {
             layer,
             path,
-            text: text.to_string(),
+            text: text.into(),
         });
         self.0.len() - 1
     }

@@ -30,6 +30,7 @@ use problem::Problem;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use templates::{ChildTemplate, Templates};
 use values::Values;
 
@@ -37,12 +38,81 @@ use values::Values;
 #[derive(Debug)]
 pub struct Bundle {
     pub(crate) env: Environment<'static>,
-    pub(crate) templates: Templates,
+    pub(crate) templates: Arc<Templates>,
     /// The values as templates see them, converted once.
     pub(crate) template_values: minijinja::Value,
     pub rules: Rules,
     pub values: Value,
     digest: String,
+}
+
+/// What of a bundle does not depend on its values: many bundles that differ in those alone share it.
+#[derive(Debug)]
+pub struct Draft {
+    env: Environment<'static>,
+    templates: Arc<Templates>,
+    merged: Merged,
+    sources: Sources,
+    problems: Vec<Problem>,
+}
+
+impl Draft {
+    /// Compiles the templates of layers and joins their rules.
+    pub fn new(layers: &[Layer]) -> Draft {
+        let mut problems = Vec::new();
+        let mut sources = Sources::default();
+        for layer in layers {
+            layer.check_names(&mut problems);
+        }
+        let (env, templates) = templates::compile(layers, &mut problems);
+        let merged = merge::merge(layers, &mut sources, &mut problems);
+        Draft {
+            env,
+            templates: Arc::new(templates),
+            merged,
+            sources,
+            problems,
+        }
+    }
+
+    /// The bundle with the values of `layers`: those that this was made of, and any with values alone on top of them.
+    pub fn bundle(
+        &self,
+        layers: &[Layer],
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
+        let Draft {
+            templates, merged, ..
+        } = self;
+        let mut warnings = Vec::new();
+        let mut sources = self.sources.clone();
+        let mut problems = Vec::new();
+        let values = values::load(layers, settings, &mut sources, &mut problems, &mut warnings);
+        // What is wrong with a value is said once, not again where a rule takes it.
+        let values_are_fine = problems.is_empty();
+        problems.extend(self.problems.iter().cloned());
+        let known = Known {
+            children: templates.children.iter().map(|c| c.stem.as_str()).collect(),
+            others: templates.other_stems().collect(),
+            values: values.as_ref().filter(|_| values_are_fine),
+        };
+        let rules = compile::compile(merged, &known, &sources, &mut problems);
+        let Some(values) = values.filter(|_| problems.is_empty()) else {
+            problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+            problems.dedup();
+            return Err(problems);
+        };
+        let digest = digest(templates, merged, &values);
+        let bundle = Bundle {
+            env: self.env.clone(),
+            templates: Arc::clone(templates),
+            template_values: minijinja::Value::from(Serde(&values.value)),
+            rules,
+            values: values.value,
+            digest,
+        };
+        Ok((bundle, warnings))
+    }
 }
 
 impl Bundle {
@@ -52,38 +122,7 @@ impl Bundle {
         layers: &[Layer],
         settings: &BTreeMap<String, String>,
     ) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut warnings = Vec::new();
-        let mut sources = Sources::default();
-        for layer in layers {
-            layer.check_names(&mut problems);
-        }
-        let values = values::load(layers, settings, &mut sources, &mut problems, &mut warnings);
-        // What is wrong with a value is said once, not again where a rule takes it.
-        let values_are_fine = problems.is_empty();
-        let (env, templates) = templates::compile(layers, &mut problems);
-        let merged = merge::merge(layers, &mut sources, &mut problems);
-        let known = Known {
-            children: templates.children.iter().map(|c| c.stem.as_str()).collect(),
-            others: templates.other_stems().collect(),
-            values: values.as_ref().filter(|_| values_are_fine),
-        };
-        let rules = compile::compile(&merged, &known, &sources, &mut problems);
-        let Some(values) = values.filter(|_| problems.is_empty()) else {
-            problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-            problems.dedup();
-            return Err(problems);
-        };
-        let digest = digest(&templates, &merged, &values);
-        let bundle = Bundle {
-            env,
-            templates,
-            template_values: minijinja::Value::from(Serde(&values.value)),
-            rules,
-            values: values.value,
-            digest,
-        };
-        Ok((bundle, warnings))
+        Draft::new(layers).bundle(layers, settings)
     }
 
     /// Names the content of the bundle: 16 hexadecimal digits of a SHA-256.

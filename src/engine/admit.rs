@@ -8,10 +8,6 @@ use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, yaml};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::thread::{self, available_parallelism};
-
-/// More than these gain little.
-const THREADS: usize = 4;
 
 /// A test with what must be said, and one with everything: what a template gets wrong for every test it gets wrong for these.
 const PROBES: &[(&str, &str)] = &[
@@ -60,34 +56,15 @@ pub fn probe(bundle: &Bundle) -> Vec<Problem> {
     problems
 }
 
-/// Golden cases that give something else than was reviewed, or cannot be run. The threads take them in turn, so that the
-/// cases with settings of their own, which take longest, are spread over all of them.
+/// Golden cases that give something else than was reviewed, or cannot be run.
 fn differences(layers: &[Layer], cases: &[Case]) -> Vec<Problem> {
-    let threads = available_parallelism().map_or(1, usize::from);
-    let threads = threads.min(THREADS).min(cases.len().max(1));
-    let share = |first: usize| {
-        let mut bundles = Bundles::new(layers);
-        let mine = cases.iter().enumerate().skip(first).step_by(threads);
-        let found = mine.map(|(n, case)| match bundles.run(case) {
-            Err(found) => (n, found),
-            Ok(outcome) => (n, outcome.problem(case).into_iter().collect()),
-        });
-        found.collect::<Vec<(usize, Vec<Problem>)>>()
-    };
-    let mut found = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|first| (first, scope.spawn(move || share(first))))
-            .collect();
-        let mut found = share(0);
-        for (first, other) in others {
-            // A thread that broke found nothing out; here it breaks where it is seen.
-            found.extend(other.join().unwrap_or_else(|_| share(first)));
+    let mut bundles = Bundles::new(layers);
+    let mut problems = Vec::new();
+    for case in cases {
+        match bundles.run(case) {
+            Err(found) => problems.extend(found),
+            Ok(outcome) => problems.extend(outcome.problem(case)),
         }
-        found
-    });
-    found.sort_by_key(|(n, _)| *n);
-    found
-        .into_iter()
-        .flat_map(|(_, problems)| problems)
-        .collect()
+    }
+    problems
 }

@@ -12,7 +12,7 @@ use crate::api::FieldError;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
 use crate::bundle::values::{self, SETTINGS};
-use crate::bundle::{Bundle, Files, Layer, places, yaml};
+use crate::bundle::{Bundle, Draft, Files, Layer, places, yaml};
 use serde_json::Value;
 use similar::TextDiff;
 use std::collections::BTreeMap;
@@ -112,6 +112,7 @@ pub fn cases(layer: &Layer) -> Vec<Case> {
 #[derive(Debug)]
 pub struct Bundles {
     layers: Vec<Layer>,
+    draft: Draft,
     /// By the settings and the values of a case, as written.
     bundles: BTreeMap<[Option<String>; 2], Loaded>,
 }
@@ -125,8 +126,11 @@ impl Bundles {
         for layer in &mut layers {
             layer.files.retain(|file, _| !file.starts_with(CASES));
         }
-        let bundles = BTreeMap::new();
-        Bundles { layers, bundles }
+        Bundles {
+            draft: Draft::new(&layers),
+            layers,
+            bundles: BTreeMap::new(),
+        }
     }
 
     /// Runs a case.
@@ -136,7 +140,7 @@ impl Bundles {
         let (bundle, warnings) = match self.bundles.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                let (bundle, warnings) = case.bundle(&self.layers)?;
+                let (bundle, warnings) = case.bundle(&self.draft, &self.layers)?;
                 place.insert((Arc::new(bundle), warnings))
             }
         };
@@ -170,7 +174,11 @@ impl Case {
         Ok(())
     }
 
-    fn bundle(&self, layers: &[Layer]) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
+    fn bundle(
+        &self,
+        draft: &Draft,
+        layers: &[Layer],
+    ) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
         let mut layers = layers.to_vec();
         if let Some(values) = self.files.get(VALUES) {
             layers.push(Layer {
@@ -179,7 +187,7 @@ impl Case {
             });
         }
         let Some(source) = self.files.get(ENVIRONMENT) else {
-            return Bundle::load(&layers, &BTreeMap::new());
+            return draft.bundle(&layers, &BTreeMap::new());
         };
         let path = self.path(ENVIRONMENT);
         let settings: BTreeMap<String, String> =
@@ -193,7 +201,7 @@ impl Case {
         if !unknown.is_empty() {
             return Err(places::problems(&path, source, 0, &unknown));
         }
-        Bundle::load(&layers, &settings).map_err(|mut problems| {
+        draft.bundle(&layers, &settings).map_err(|mut problems| {
             for problem in problems.iter_mut().filter(|p| p.file == SETTINGS) {
                 problem.file.clone_from(&path);
             }
