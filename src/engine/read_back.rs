@@ -6,7 +6,7 @@
 
 use crate::bundle::problem::Problem;
 use crate::bundle::yaml;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// Begins the mark of a value. A text that holds this private character is left to the YAML parser.
@@ -29,21 +29,85 @@ fn without_values(file: &str, text: &str) -> Option<Value> {
     }
     let mut rest = String::with_capacity(text.len());
     let mut values = Vec::new();
-    for line in text.split_inclusive('\n') {
-        let written = line.trim_end_matches(['\r', '\n']);
-        match value_of(written) {
-            Some((before, value)) => {
-                let end = &line[written.len()..];
-                let _ = write!(rest, "{before}\"{MARK}{}\"{end}", values.len());
-                values.push(Some(value));
-            }
-            None => rest.push_str(line),
-        }
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        at += 1;
+        let written = written(line);
+        let found = match value_of(written) {
+            Some((before, value)) => Some((before, value, 0)),
+            None => block_below(written, &lines[at..]).map(|(v, n)| (written, v, n)),
+        };
+        let Some((before, value, more)) = found else {
+            rest.push_str(line);
+            continue;
+        };
+        let space = if before.ends_with(':') { " " } else { "" };
+        let end = &line[written.len()..];
+        let _ = write!(rest, "{before}{space}\"{MARK}{}\"{end}", values.len());
+        values.push(Some(value));
+        at += more;
     }
     let mut object: Value = yaml::from_str(file, &rest).ok()?;
     put_back(&mut object, &mut values)?;
     // One that was in a comment or in the middle of a text has not been put back.
     values.iter().all(Option::is_none).then_some(object)
+}
+
+fn written(line: &str) -> &str {
+    line.trim_end_matches(['\r', '\n'])
+}
+
+/// The list or map whose entries are lines below `key:`, each entry one JSON value, and the number of those lines.
+fn block_below(key: &str, below: &[&str]) -> Option<(Value, usize)> {
+    let key = key.strip_suffix(':')?;
+    let column = key.len() - key.trim_start_matches([' ', '-']).len();
+    let first = written(below.first()?);
+    let indent = first.len() - first.trim_start_matches(' ').len();
+    let is_list = first[indent..].starts_with("- ");
+    if indent < column + usize::from(!is_list) {
+        return None;
+    }
+    let mut list = Vec::new();
+    let mut map = Map::new();
+    let mut count = 0;
+    for line in below {
+        let line = written(line);
+        let own = line.len() - line.trim_start_matches(' ').len();
+        let entry = &line[own..];
+        // The end of the block: something of what is around it.
+        if own < indent && !entry.is_empty() && !entry.starts_with('#') {
+            break;
+        }
+        if is_list && own == indent && !entry.starts_with(['-', '#']) && !entry.is_empty() {
+            break;
+        }
+        if own != indent {
+            return None;
+        }
+        if is_list {
+            list.push(json(entry.strip_prefix("- ")?)?);
+        } else {
+            // The first `": ` may stand in the key itself: then neither half is JSON.
+            let (name, value) = entry.split_at(entry.find("\": ")? + 1);
+            let Value::String(name) = json(name)? else {
+                return None;
+            };
+            if map.insert(name, json(&value[2..])?).is_some() {
+                return None;
+            }
+        }
+        count += 1;
+    }
+    let value = if is_list { list.into() } else { map.into() };
+    Some((value, count))
+}
+
+/// A value that is written exactly as JSON is written here.
+fn json(text: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    // Of the texts that a template writes most are short and plain.
+    (value.to_string() == text).then_some(value)
 }
 
 /// The list or map at the end of a line, and what is before it. It must be written exactly as JSON is written here:
@@ -53,9 +117,7 @@ fn value_of(line: &str) -> Option<(&str, Value)> {
     if !before.ends_with(": ") && !before.ends_with("- ") {
         return None;
     }
-    let value: Value = serde_json::from_str(json).ok()?;
-    let written = value.to_string();
-    (written == json).then_some((before, value))
+    Some((before, self::json(json)?))
 }
 
 /// Puts each value where its mark is; `None` when one would have to be in two places.
@@ -99,6 +161,10 @@ mod tests {
             "a: [1]\nb: |\n  c",
             "a: [1]\nb: |+\n  c\n\n",
             "--- {\"a\":1}",
+            "a:\n- \"x\"\n- 5\n- {\"y\":[]}\nb: 1\n",
+            "- a:\n  - \"x\"\n  b:\n    \"k\": \"v\"\n    \"l: \": null\n- c\n",
+            "a:\n  - \"x\"",
+            "a:\n  \"k\": {\"l\":1}\nb:\n  - true\n",
         ] {
             assert_eq!(without_values("x", text), by_yaml(text), "{text}");
             assert!(by_yaml(text).is_some(), "{text}");
@@ -114,6 +180,8 @@ mod tests {
             "a:\n  text\n  - {\"c\":1}\n",
             "a: 'text\n\n  - {\"c\":1}\n  '\n",
             "a: 1 # b: {\"c\":1}\n",
+            // A list that goes on in another way.
+            "a: |\n  b:\n  - \"x\"\n",
             // In two places.
             "a: &x\n  b: {\"c\":1}\nd: *x\n",
             // The mark itself.
@@ -125,6 +193,29 @@ mod tests {
             assert_eq!(without_values("x", text), None, "{text}");
             assert_eq!(read_back("x", text).ok(), by_yaml(text), "{text}");
         }
+    }
+
+    #[test]
+    fn lines_are_taken_for_a_block_only_when_they_are_all_of_it() {
+        for text in [
+            "a:\n- \"x\"\n- y\n",
+            "a:\n- \"x\"\n  # why\n- \"y\"\n",
+            "a:\n- \"x\"\n\n- \"y\"\n",
+            "a:\n  \"k\": 1\n  l: 2\n",
+            "a:\n  \"k\": 1\n  \"l\":\n    m: 1\n",
+            "a:\n- \"x\": 1\n",
+            "- a:\n- \"x\"\n",
+            "a:\n\"k\": 1\n",
+            "a:\n- - \"x\"\n",
+            "a:\n  - 'x'\n",
+        ] {
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            assert_eq!(block_below(written(lines[0]), &lines[1..]), None, "{text}");
+            assert_eq!(read_back("x", text).ok(), by_yaml(text), "{text}");
+        }
+        // What is given twice is a mistake.
+        let twice = "a:\n  \"k\": 1\n  \"k\": 2\n";
+        assert!(read_back("x", twice).is_err());
     }
 
     #[test]
