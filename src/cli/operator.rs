@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(wait_for_signal(stop));
         let config = kube::Config::infer()
@@ -75,7 +75,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             controller::run_layers(client, stack, start, scope, stopped).await
         };
         run.await.map_err(|e| Failure::Other(e.to_string()))
-    })
+    });
+    // Layers that are just being checked are not waited for: what comes of it, nobody asks any more.
+    runtime.shutdown_background();
+    result
 }
 
 /// The operator's own pod, as the downward API names it in the variables of deploy/base/operator.yaml.

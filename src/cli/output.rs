@@ -124,7 +124,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Text for a person, in which only line breaks have an effect: it may hold anything that somebody wrote into an
 /// object or a file.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(escape).collect();
     lines.join("\n")
 }

@@ -37,7 +37,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ))
     })?;
     match arguments.output {
-        None => output::print(&standing.to_string())?,
+        // Layers and excerpts hold what anybody wrote, and whoever answers may be anybody.
+        None => output::print(&output::plain(&standing.to_string()))?,
         Some(format) => {
             let value = serde_json::to_value(&standing).unwrap_or_default();
             output::print(&format.print(&[value])?)?;

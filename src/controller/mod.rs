@@ -110,9 +110,18 @@ pub async fn run(
         bundle.digest(),
         Vec::new(),
     ));
+    let (ready, is_ready) = signal::channel(false);
+    http::serve(
+        &addresses,
+        Arc::clone(&metrics),
+        is_ready,
+        Arc::clone(&board),
+    )
+    .await?;
     let controller = Controller::new(client, Arc::new(bundle), namespaces, metrics, board);
     let (_, offers) = signal::channel(None);
-    controller.run(&addresses, offers, stop).await
+    controller.run(&ready, offers, stop).await;
+    Ok(())
 }
 
 /// Runs with the layers of a stack, and takes up what changes in them, until `stop` changes.
@@ -121,7 +130,7 @@ pub async fn run_layers(
     stack: Stack,
     start: Start,
     scope: Scope,
-    stop: signal::Receiver<bool>,
+    mut stop: signal::Receiver<bool>,
 ) -> Result<(), Error> {
     let Scope {
         namespaces,
@@ -129,22 +138,33 @@ pub async fn run_layers(
         pod,
     } = scope;
     let metrics = Arc::new(Metrics::default());
+    let layers = stack.used(start.used);
+    let board = Board::new(Arc::clone(&metrics), start.bundle.digest(), layers);
+    let board = Arc::new(board);
+    let (ready, is_ready) = signal::channel(false);
+    let shown = (Arc::clone(&metrics), Arc::clone(&board));
+    // Before the cluster is asked for anything: what the operator waits for can be seen.
+    http::serve(&addresses, shown.0, is_ready, shown.1).await?;
     let begun = Reload::new(
         client.clone(),
         namespaces.clone(),
         stack,
         start,
         pod,
-        Arc::clone(&metrics),
+        Arc::clone(&board),
     );
-    let (reload, offers) = begun.await.map_err(Error::Layers)?;
-    let (bundle, board) = (reload.bundle(), reload.board());
+    let (reload, offers) = tokio::select! {
+        begun = begun => begun.map_err(Error::Layers)?,
+        _ = stop.changed() => return Ok(()),
+    };
+    let bundle = reload.bundle();
     tracing::info!(bundle = bundle.digest(), "bundle loaded");
-    let controller = Controller::new(client, bundle, namespaces, metrics, board);
-    // In a set, so that it ends with this future, however that ends.
-    let mut reloading = JoinSet::new();
-    reloading.spawn(reload.run());
-    controller.run(&addresses, offers, stop).await
+    let controller = Controller::new(client, bundle, namespaces, metrics, Arc::clone(&board));
+    tokio::select! {
+        () = controller.run(&ready, offers, stop) => {}
+        () = reload::keep_looking(reload.run(), &board) => {}
+    }
+    Ok(())
 }
 
 struct Controller {
@@ -206,19 +226,15 @@ impl Controller {
 
     async fn run(
         mut self,
-        addresses: &Addresses,
+        ready: &signal::Sender<bool>,
         offers: Offers,
         stop: signal::Receiver<bool>,
-    ) -> Result<(), Error> {
-        let (ready, is_ready) = signal::channel(false);
-        let (metrics, board) = (Arc::clone(&self.metrics), Arc::clone(&self.board));
-        http::serve(addresses, metrics, is_ready, board).await?;
+    ) {
         let bundle = Arc::clone(&self.context.bundle);
         self.watch(&bundle);
-        self.serve(&ready, offers, stop).await;
+        self.serve(ready, offers, stop).await;
         self.watching.abort_all();
         self.finish().await;
-        Ok(())
     }
 
     async fn serve(

@@ -4,6 +4,7 @@
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often to look where changes cannot be noticed.
 const BLIND: Duration = Duration::from_secs(10);
+
+/// As many links as Linux follows.
+const MAX_LINKS: usize = 40;
 
 /// As deep as layers are read.
 const DEPTH: usize = 4;
@@ -66,14 +70,17 @@ fn watcher(
     changed: Arc<Notify>,
 ) -> Result<RecommendedWatcher, notify::Error> {
     let roots: Vec<PathBuf> = directories.iter().map(|d| absolute(d)).collect();
-    let of = roots.clone();
+    let links: BTreeSet<PathBuf> = roots.iter().flat_map(|root| links(root)).collect();
+    let of: Vec<PathBuf> = roots.iter().chain(&links).cloned().collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error is a lost event, such as when there were too many: whatever it was may have been a change.
         if event.map_or(true, |event| concerns(&event, &of)) {
             changed.notify_one();
         }
     })?;
-    for directory in roots.iter().flat_map(|root| watched(root)) {
+    let mut all: BTreeSet<PathBuf> = roots.iter().flat_map(|root| watched(root)).collect();
+    all.extend(links.iter().filter_map(|l| l.parent()).map(PathBuf::from));
+    for directory in all {
         match watcher.watch(&directory, RecursiveMode::NonRecursive) {
             Ok(()) => {}
             // Gone meanwhile; the directory above it says so.
@@ -93,9 +100,42 @@ fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
     };
     let is_near = |path: &PathBuf| {
         let mut roots = roots.iter();
-        roots.any(|root| path.starts_with(root) || root.starts_with(path))
+        // A directory that two paths lead to is called by one of them: the name alone counts, too.
+        roots.any(|root| {
+            path.starts_with(root) || root.starts_with(path) || root.file_name() == path.file_name()
+        })
     };
     !reads && (event.paths.is_empty() || event.paths.iter().any(is_near))
+}
+
+/// The links on the way to where a path leads: another layer is there as soon as one of them leads elsewhere. `team` in a
+/// mount leads through the `..data` beside it.
+fn links(path: &Path) -> BTreeSet<PathBuf> {
+    let mut links = BTreeSet::new();
+    let parts = |path: &Path| {
+        let parts = path.components().rev().map(|c| c.as_os_str().to_owned());
+        parts.collect::<Vec<OsString>>()
+    };
+    let mut rest = parts(path);
+    let mut at = PathBuf::new();
+    let mut hops = 0;
+    while let Some(part) = rest.pop() {
+        if part == ".." {
+            at.pop();
+        } else if part != "." {
+            at.push(part);
+        }
+        if let Ok(to) = fs::read_link(&at) {
+            hops += 1;
+            if hops > MAX_LINKS {
+                break;
+            }
+            links.insert(at.clone());
+            at.pop();
+            rest.extend(parts(&to));
+        }
+    }
+    links
 }
 
 /// The directories whose entries make a layer, and the one above, for a layer that is not there yet or is a link.
@@ -122,4 +162,27 @@ fn collect(directory: &Path, depth: usize, all: &mut BTreeSet<PathBuf>) {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn a_layer_below_a_mount_changes_with_the_mount() {
+        let name = format!("lotest-mounts-{}", std::process::id());
+        let mount = std::env::temp_dir().join(name);
+        for version in ["..first", "..second"] {
+            fs::create_dir_all(mount.join(version).join("team")).unwrap();
+        }
+        symlink("..first", mount.join("..data")).unwrap();
+        symlink("..data/team", mount.join("team")).unwrap();
+        let mounts = Mounts::new(&[mount.join("team")]);
+        symlink("..second", mount.join("..tmp")).unwrap();
+        fs::rename(mount.join("..tmp"), mount.join("..data")).unwrap();
+        let changed = tokio::time::timeout(Duration::from_secs(5), mounts.changed()).await;
+        fs::remove_dir_all(&mount).unwrap();
+        assert_eq!(changed, Ok(()));
+    }
 }

@@ -6,6 +6,7 @@ use super::reload::Offer;
 use super::watch::Change;
 use super::{Controller, Offers, children};
 use crate::bundle::Bundle;
+use crate::engine::facts::Test;
 use crate::engine::index::Key;
 use crate::engine::render::text;
 use kube::api::ApiResource;
@@ -59,6 +60,12 @@ impl Controller {
             let Offer { number, layers, .. } = &*offer;
             return self.board.runs(*number, offer.bundle.digest(), layers);
         }
+        // What the old watches have seen is seen once: the last state of a child that is gone is in no list.
+        while self.synced
+            && let Ok(change) = self.incoming.try_recv()
+        {
+            self.apply(change);
+        }
         let known = self.before.as_ref().unwrap_or(&self.index);
         let next = known.renewed(Arc::clone(&offer.bundle));
         let last = std::mem::replace(&mut self.index, next);
@@ -106,11 +113,21 @@ impl Controller {
     /// Forgets the work for the test that had this name before.
     pub(super) fn meet(&mut self, test: &Value) {
         let key = Key::of(test);
-        let known = self.index.get(&key);
-        let known = known.or_else(|| self.before.as_ref()?.get(&key));
         let uid = text(test, "/metadata/uid");
-        if known.is_none_or(|known| text(&known.object, "/metadata/uid") != uid) {
+        let is_same = |known: &Test| text(&known.object, "/metadata/uid") == uid;
+        if let Some(known) = self.index.get(&key) {
+            if !is_same(known) {
+                self.queue.forget(&key);
+            }
+            return;
+        }
+        let before = self.before.as_ref().and_then(|before| before.get(&key));
+        if !before.is_some_and(is_same) {
             self.queue.forget(&key);
+            // They came with those of all others.
+            if before.is_some() {
+                self.index.forget_children(&key);
+            }
         }
     }
 }
@@ -132,4 +149,101 @@ pub(super) async fn offered(offers: &mut Offers) -> Arc<Offer> {
 /// A place for changes before there are watches.
 pub(super) fn no_changes() -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
     mpsc::channel(CHANGES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Metrics;
+    use super::super::standing::Board;
+    use super::*;
+    use crate::bundle::Layer;
+    use kube::Client;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    /// A controller whose first lists are in, in a cluster that cannot be reached.
+    fn controller() -> Controller {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let bundle = bundle();
+        let board = Board::new(Arc::clone(&metrics), bundle.digest(), Vec::new());
+        let namespaces = Vec::new();
+        let mut controller = Controller::new(client, bundle, namespaces, metrics, Arc::new(board));
+        controller.synced = true;
+        controller
+    }
+
+    fn bundle() -> Arc<Bundle> {
+        let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
+        Arc::new(bundle)
+    }
+
+    fn offer() -> Arc<Offer> {
+        Arc::new(Offer {
+            bundle: bundle(),
+            layers: Vec::new(),
+            number: 1,
+        })
+    }
+
+    fn test(uid: &str) -> Value {
+        json!({
+            "apiVersion": "locust.io/v2", "kind": "LocustTest", "spec": {},
+            "metadata": {"name": "t", "namespace": "n", "uid": uid, "resourceVersion": "1"},
+        })
+    }
+
+    fn job(owner: &str, stem: &str) -> Value {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "status": {"succeeded": 1},
+            "metadata": {
+                "name": "t-worker", "namespace": "n", "uid": "job", "resourceVersion": "2",
+                "labels": {"locust.io/child": stem},
+                "ownerReferences": [{"kind": "LocustTest", "name": "t", "uid": owner, "controller": true}],
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn what_the_old_watches_have_seen_is_not_lost() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        for change in [
+            Change::Child(job("t1", "worker-job")),
+            Change::ChildGone(job("t1", "worker-job")),
+        ] {
+            controller.watches.changes.send(change).await.unwrap();
+        }
+        controller.renew(offer());
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Synced);
+        let test = controller.index.get(&Key::of(&test("t1"))).unwrap();
+        let gone = test.gone("worker-job").unwrap();
+        assert_eq!(gone["status"]["succeeded"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_test_that_was_made_again_meanwhile_has_none_of_the_children_before() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("t1", "worker-job")));
+        controller.renew(offer());
+        controller.apply(Change::Test(test("t2")));
+        // The same object, adopted, under a name of its own.
+        controller.apply(Change::Child(job("t2", "another")));
+        // Said once more, as a watch does: the test knows its own by then.
+        controller.apply(Change::Test(test("t2")));
+        controller.apply(Change::Child(job("t2", "worker-job")));
+        controller.apply(Change::Synced);
+        let test = controller.index.get(&Key::of(&test("t2"))).unwrap();
+        assert!(test.children.get("another").is_some(), "{}", test.children);
+        assert!(
+            test.children.get("worker-job").is_none(),
+            "{}",
+            test.children
+        );
+    }
 }

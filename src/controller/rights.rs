@@ -1,5 +1,6 @@
 //! Whether the operator may do with the children of a bundle what it does with children.
 
+use super::children::is_refusal;
 use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
 use crate::bundle::templates::ChildTemplate;
@@ -54,14 +55,24 @@ pub async fn check(
     let mut problems = Vec::new();
     for child in new {
         let asked = ask(client, &scopes, child, bundle).await;
-        problems.extend(asked.map_err(|e| {
-            let message = format!(
-                "cannot ask the API server about {}: {}",
-                child.kind,
-                super::with_causes(&e)
-            );
-            Refusal::Unknown(Box::new(place(child, bundle, message)))
-        })?);
+        let (error, is_final) = match asked {
+            Ok(problem) => {
+                problems.extend(problem);
+                continue;
+            }
+            // A Role that says yes is not all that may say no. Who the operator is, though, may be in doubt for a while.
+            Err(e) => {
+                let is_final =
+                    matches!(&e, kube::Error::Api(e) if e.code != 401 && is_refusal(e.code));
+                (super::with_causes(&e), is_final)
+            }
+        };
+        let message = format!("cannot ask the API server about {}: {error}", child.kind);
+        let problem = place(child, bundle, message);
+        match is_final {
+            true => problems.push(problem),
+            false => return Err(Refusal::Unknown(Box::new(problem))),
+        }
     }
     match problems.is_empty() {
         true => Ok(()),

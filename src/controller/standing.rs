@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +86,8 @@ impl fmt::Display for Standing {
 #[derive(Debug)]
 pub struct Board {
     standing: Mutex<(Standing, u64)>,
+    /// The number of the bundle that was the last to run.
+    running: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -99,6 +102,7 @@ impl Board {
         };
         Board {
             standing: Mutex::new((standing, 0)),
+            running: watch::Sender::new(0),
             metrics,
         }
     }
@@ -118,6 +122,25 @@ impl Board {
         locked.1
     }
 
+    /// What the operator starts with after all, and nothing is wrong with it.
+    pub fn begins(&self, bundle: &str, layers: Vec<Used>) {
+        self.metrics.runs(bundle);
+        self.metrics.stale(false);
+        self.lock().0 = Standing {
+            bundle: bundle.to_string(),
+            since: Timestamp::now(),
+            layers,
+            ..Standing::default()
+        };
+    }
+
+    /// Waits until the bundle of this number runs; whether it ever did, and no other in its place.
+    pub async fn until_runs(&self, number: u64) -> bool {
+        let mut running = self.running.subscribe();
+        let last = running.wait_for(|last| *last >= number).await;
+        last.is_ok_and(|last| *last == number)
+    }
+
     /// The bundle of this number runs. The layers may have been refused again since it got the number.
     pub fn runs(&self, number: u64, bundle: &str, layers: &[Used]) {
         let mut locked = self.lock();
@@ -135,6 +158,8 @@ impl Board {
             standing.mistakes.clear();
             self.metrics.stale(false);
         }
+        drop(locked);
+        self.running.send_replace(number);
     }
 
     /// The layers are not taken.

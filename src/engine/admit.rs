@@ -8,6 +8,7 @@ use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, yaml};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A test with what must be said, and one with everything: what a template gets wrong for every test it gets wrong for these.
 const PROBES: &[(&str, &str)] = &[
@@ -21,11 +22,38 @@ const PROBES: &[(&str, &str)] = &[
     ),
 ];
 
+/// A bundle and what its settings are warned of.
+type Admitted = (Bundle, Vec<String>);
+
 /// Loads layers and admits them, or says everything that is wrong.
 pub fn admit(
     layers: &[Layer],
     settings: &BTreeMap<String, String>,
-) -> Result<(Bundle, Vec<String>), Vec<Problem>> {
+) -> Result<Admitted, Vec<Problem>> {
+    let name = layers.last().map_or("", |top| top.name.as_str());
+    or_problem(name, || judge(layers, settings))
+}
+
+/// What somebody wrote may find a mistake of ours. It must not end an operator, and be said like any other.
+fn or_problem<T>(
+    layer: &str,
+    work: impl FnOnce() -> Result<T, Vec<Problem>>,
+) -> Result<T, Vec<Problem>> {
+    // What was half made is dropped.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        let message = format!(
+            "the layer cannot be checked, lotest itself is wrong: {}",
+            said.unwrap_or("it does not say where")
+        );
+        let help =
+            "without the last change it probably can; please report it together with the layer";
+        Err(vec![Problem::new(layer, message).help(help)])
+    })
+}
+
+fn judge(layers: &[Layer], settings: &BTreeMap<String, String>) -> Result<Admitted, Vec<Problem>> {
     let (bundle, warnings) = Bundle::load(layers, settings)?;
     let mut problems = probe(&bundle);
     if problems.is_empty()
@@ -67,4 +95,23 @@ fn differences(layers: &[Layer], cases: &[Case]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_of_ours_is_a_problem_of_the_layer() {
+        let problems = or_problem("/layers/team", || -> Result<(), Vec<Problem>> {
+            panic!("it breaks in line {}", 3)
+        });
+        let problem = &problems.unwrap_err()[0];
+        assert_eq!(problem.file, "/layers/team");
+        assert!(
+            problem.message.ends_with("is wrong: it breaks in line 3"),
+            "{problem}"
+        );
+        assert_eq!(or_problem("", || Ok(1)), Ok(1));
+    }
 }

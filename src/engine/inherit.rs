@@ -19,6 +19,12 @@ impl Index {
         index
     }
 
+    /// Forgets the children of the test that had this name before: they do not tell where pods belong any more, and a child
+    /// of the next one is what its own label says.
+    pub fn forget_children(&mut self, of: &Key) {
+        self.owners.retain(|_, (key, _)| key != of);
+    }
+
     /// Takes over what was known `before` all lists came in anew; says which tests are gone.
     pub fn inherit(&mut self, before: Index) -> Vec<Key> {
         let rules = self.same_signals(&before.bundle);

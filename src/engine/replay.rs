@@ -10,8 +10,8 @@ use super::render::{Child, group, owner_reference, render, text};
 use super::rule::{Act, Occasion};
 use super::run::Revision;
 use super::timeline::{
-    BEGINNING, Entry, KubernetesEvent, Step, Timeline, changes, line, merge, since_beginning,
-    written,
+    BEGINNING, Entry, KubernetesEvent, LONGEST, Step, Timeline, changes, line, merge, patch_object,
+    since_beginning, written,
 };
 use super::verdict::{evaluate, explain};
 use crate::api::v2::LocustTest;
@@ -180,6 +180,13 @@ impl<'a> Player<'a> {
                     written(now)
                 ));
             }
+            if step.at > LONGEST {
+                return Err(format!(
+                    "the step at {} comes after the longest time, {}",
+                    written(step.at),
+                    written(LONGEST)
+                ));
+            }
             while let Some(timer) = self.next.map(since_beginning).filter(|t| *t < step.at) {
                 self.look(timer, Vec::new())?;
             }
@@ -218,7 +225,7 @@ impl<'a> Player<'a> {
             self.test["metadata"]["generation"] = (generation + 1).into();
         }
         if !step.test.is_null() {
-            merge(&mut self.test, &step.test);
+            patch_object(&mut self.test, &step.test, "the test")?;
             self.store();
         }
         for (stem, patch) in &step.children {
@@ -257,7 +264,7 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         self.version += 1;
-        merge(&mut object, patch);
+        patch_object(&mut object, patch, format_args!("the child `{stem}`"))?;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         if !self.unwatched {
             self.index.apply_child(&object, BEGINNING + at);
@@ -289,7 +296,7 @@ impl<'a> Player<'a> {
                 ));
             }
         };
-        merge(&mut pod, &patch);
+        patch_object(&mut pod, &patch, format_args!("the pod `{name}`"))?;
         if !self.unwatched {
             self.index.apply_pod(&pod, BEGINNING + at);
         }
@@ -400,7 +407,7 @@ impl<'a> Player<'a> {
                 format!("delete {} {}", object.kind, object.name)
             }
             (Act::Patch(patch), None) => {
-                merge(&mut self.test, patch);
+                patch_object(&mut self.test, patch, "the test")?;
                 self.store();
                 format!("patch {} {} with {patch}", object.kind, object.name)
             }

@@ -8,9 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// When timelines begin: 2026-01-01T00:00:00Z.
 pub(super) const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+/// No timeline is longer than a year: its times are times of a calendar, and a rule may have a timer every second.
+pub(super) const LONGEST: SignedDuration = SignedDuration::from_hours(366 * 24);
 
 /// A test and what happens to it. Everything is a JSON merge patch (RFC 7386) onto what was there before.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -139,6 +143,20 @@ fn relative(value: &Value) -> Value {
     match value.as_str().and_then(|t| t.parse::<Timestamp>().ok()) {
         Some(time) => written(since_beginning(time)).into(),
         None => value.clone(),
+    }
+}
+
+/// Patches an object of the cluster, which stays one.
+pub(super) fn patch_object(
+    object: &mut Value,
+    patch: &Value,
+    what: impl Display,
+) -> Result<(), String> {
+    merge(object, patch);
+    // Also where `object` is no object.
+    match object["metadata"].is_object() {
+        true => Ok(()),
+        false => Err(format!("the change of {what} leaves it without `metadata`")),
     }
 }
 

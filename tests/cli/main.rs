@@ -9,6 +9,7 @@ mod init;
 mod layers;
 mod render;
 mod shell;
+mod status;
 
 use std::fs;
 use std::io::Write;

@@ -306,7 +306,23 @@ async fn a_kind_that_the_role_does_not_allow_is_refused_with_the_rule_to_add() {
         let output = room.kubectl(command);
         assert!(output.status.success(), "{output:?}");
     }
-    live.until_other(&before).await;
+    until(
+        "another bundle, though files are touched all the time",
+        async || {
+            layer.write(&[(".touched", "")]);
+            (live.digest() != before).then_some(())
+        },
+    )
+    .await;
+    // It is said when it runs.
+    until("the event", async || {
+        let said = events(&room).await;
+        let taken = format!("taken as bundle {}", live.digest());
+        said.iter()
+            .any(|event| event.contains(&taken))
+            .then_some(())
+    })
+    .await;
     room.create(endless("new")).await;
     until_settled(&room, "new").await;
     let policy = |name: &str| room.kubectl(&["get", "networkpolicy", name, "-o", "name"]);

@@ -18,6 +18,7 @@ mod hostile;
 mod hostile_text;
 mod index;
 mod inherit;
+mod layer_files;
 mod leaves;
 mod missed;
 mod mutations;
