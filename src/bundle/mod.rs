@@ -16,6 +16,7 @@ pub mod schema;
 pub mod templates;
 pub mod tree;
 pub mod typed;
+mod types;
 pub mod values;
 pub mod yaml;
 
