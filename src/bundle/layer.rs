@@ -2,6 +2,7 @@
 //! of, by number, for messages.
 
 use super::problem::{Place, Problem, nearest};
+use super::secrets::Secrets;
 use super::tree::At;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
@@ -95,7 +96,11 @@ impl Layer {
 
 /// All files that were read, by number.
 #[derive(Debug, Default)]
-pub struct Sources(Vec<Source>);
+pub struct Sources {
+    all: Vec<Source>,
+    /// What is not to be shown of them.
+    pub secrets: Secrets,
+}
 
 #[derive(Debug)]
 pub struct Source {
@@ -108,16 +113,16 @@ pub struct Source {
 
 impl Sources {
     pub fn add(&mut self, layer: usize, path: String, text: &str) -> usize {
-        self.0.push(Source {
+        self.all.push(Source {
             layer,
             path,
             text: text.to_string(),
         });
-        self.0.len() - 1
+        self.all.len() - 1
     }
 
     pub fn get(&self, at: At) -> Option<&Source> {
-        self.0.get(at.file)
+        self.all.get(at.file)
     }
 
     /// `path:line`

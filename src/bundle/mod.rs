@@ -13,6 +13,7 @@ pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod schema;
+mod secrets;
 pub mod templates;
 pub mod tree;
 pub mod typed;
@@ -28,6 +29,7 @@ use merge::Merged;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use problem::Problem;
+use secrets::Secrets;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ pub struct Bundle {
     pub(crate) template_values: minijinja::Value,
     pub rules: Rules,
     pub values: Value,
+    secrets: Secrets,
     digest: String,
 }
 
@@ -73,7 +76,7 @@ impl Bundle {
         let Some(values) = values.filter(|_| problems.is_empty()) else {
             problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             problems.dedup();
-            return Err(problems);
+            return Err(sources.secrets.mask_problems(problems));
         };
         let digest = digest(&templates, &merged, &values);
         let bundle = Bundle {
@@ -82,6 +85,7 @@ impl Bundle {
             template_values: minijinja::Value::from(Serde(&values.value)),
             rules,
             values: values.value,
+            secrets: sources.secrets,
             digest,
         };
         Ok((bundle, warnings))
@@ -90,6 +94,11 @@ impl Bundle {
     /// Names the content of the bundle: 16 hexadecimal digits of a SHA-256.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The credentials among its values, which nobody is shown.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The templates that make children.

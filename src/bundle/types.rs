@@ -60,6 +60,12 @@ impl Types {
         )
     }
 
+    /// The last keys of the paths of credentials.
+    pub fn secret_keys(&self) -> impl Iterator<Item = &str> {
+        let paths = self.secret.iter();
+        paths.map(|path| path.rsplit('.').next().unwrap_or(path))
+    }
+
     pub fn is_secret(&self, path: &str) -> bool {
         names(&self.secret, path)
     }

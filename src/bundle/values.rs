@@ -3,6 +3,7 @@
 
 use super::layer::{Layer, Sources};
 use super::problem::{Problem, nearest};
+use super::secrets::Secrets;
 use super::tree::{self, At, Content, Entry, Node};
 use super::typed::{self, Placed};
 use super::types::{
@@ -53,8 +54,18 @@ pub fn load(
     let mut is_first = true;
     for (number, layer) in layers.iter().enumerate() {
         // Without all values the mistakes in what uses them are none.
-        let node = read(VALUES, number, layer, sources, problems)?;
+        let said = problems.len();
+        let Some(node) = read(VALUES, number, layer, sources, problems) else {
+            let source = layer.files.get(VALUES).map_or("", String::as_str);
+            for problem in &mut problems[said..] {
+                Secrets::unread(problem, source, &types);
+            }
+            return None;
+        };
         let Some(node) = node else { continue };
+        let is_known = |path: &str| is_first || find(&tree, path).is_some();
+        let file = layer.path(VALUES);
+        sources.secrets.add_file(&file, &node, &types, is_known);
         if !matches!(node.content, Content::Map(_)) {
             let problem = sources.problem(node.at, "values are a map");
             problems.push(problem.help("write one setting a line, as `name: value`"));
@@ -89,6 +100,14 @@ pub fn load(
         };
         let name = &variable.name;
         let path = variable.sets.value;
+        let is_secret = types.is_secret(&path);
+        if is_secret {
+            sources.secrets.add(text);
+        }
+        let shown = match is_secret {
+            true => "a credential, which is not shown".to_string(),
+            false => format!("`{text}`"),
+        };
         match parse(types.of(&path, &slot.content), text) {
             Ok(value) => {
                 slot.content = Content::Scalar(value);
@@ -96,11 +115,11 @@ pub fn load(
             }
             Err(Mistake::Refuse(expected)) => problems.push(Problem::new(
                 SETTINGS,
-                format!("{name} is not {expected}: `{text}`"),
+                format!("{name} is not {expected}: {shown}"),
             )),
             Err(Mistake::Warn(expected)) => warnings.push(format!(
-                "{name} is not {expected}: `{text}`; the default {} holds",
-                slot.to_value()
+                "{name} is not {expected}: {shown}; the default {} holds",
+                sources.secrets.mask(&slot.to_value().to_string())
             )),
         }
     }
@@ -186,6 +205,10 @@ fn slot<'n>(tree: &'n mut Node, path: &str) -> Option<&'n mut Node> {
         let entry = entries.iter_mut().find(|e| e.key == key)?;
         Some(&mut entry.value)
     })
+}
+
+fn find<'n>(tree: &'n Node, path: &str) -> Option<&'n Node> {
+    path.split('.').try_fold(tree, |node, key| node.get(key))
 }
 
 /// Credentials in plain text, from whatever they were set by.

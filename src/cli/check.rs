@@ -3,7 +3,7 @@
 use super::golden::{self, Stored};
 use super::output::Style;
 use super::{Failure, input, output};
-use crate::bundle::Layer;
+use crate::bundle::{Bundle, Layer};
 use crate::engine::admit;
 use crate::engine::rbac::{self, Rule};
 use crate::engine::unused::{self, Finding};
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     for (stack, cases) in cases(arguments, &layers)? {
         for stored in &cases {
-            report.run(stored, stack, arguments.update)?;
+            report.run(stored, stack, &bundle, arguments.update)?;
         }
     }
     for warning in warnings {
@@ -120,7 +120,13 @@ struct Report {
 }
 
 impl Report {
-    fn run(&mut self, stored: &Stored, layers: &[Layer], update: bool) -> Result<(), Failure> {
+    fn run(
+        &mut self,
+        stored: &Stored,
+        layers: &[Layer],
+        bundle: &Bundle,
+        update: bool,
+    ) -> Result<(), Failure> {
         let (result, says) = match stored.case.run(layers) {
             Ok(outcome) => {
                 let path = stored.directory.join(outcome.file);
@@ -141,7 +147,7 @@ impl Report {
         self.cases.push(CaseReport {
             name: stored.case.name.clone(),
             result,
-            says,
+            says: bundle.secrets().mask(&says),
         });
         Ok(())
     }

@@ -39,7 +39,7 @@ pub fn admit(
     }
     match problems.is_empty() {
         true => Ok((bundle, warnings)),
-        false => Err(problems),
+        false => Err(bundle.secrets().mask_problems(problems)),
     }
 }
 

@@ -25,6 +25,7 @@ mod overlays;
 mod play;
 mod record;
 mod replica;
+mod secrets;
 mod settings;
 mod support;
 mod verdicts;
