@@ -73,19 +73,30 @@ impl Layer {
         }
     }
 
-    /// Reports files that no layer has.
-    pub(super) fn check_names(&self, problems: &mut Vec<Problem>) {
+    /// Reports files that no layer has, or none but the lowest; this is layer `number`.
+    pub(super) fn check_names(&self, number: usize, problems: &mut Vec<Problem>) {
         const ALL: &str = "a layer has templates/*.yaml, rules/*.yaml, values.yaml and golden/";
         for file in self.files.keys() {
             let in_folder = ["templates/", "rules/"].iter().any(|folder| {
                 let name = file.strip_prefix(folder);
                 name.is_some_and(|n| n.ends_with(".yaml") && !n.contains('/'))
             });
-            let single = ["values.yaml", "types.yaml", "environment.yaml"];
-            if in_folder || single.contains(&file.as_str()) || file.starts_with("golden/") {
+            if in_folder || file == "values.yaml" || file.starts_with("golden/") {
                 continue;
             }
-            let help = match nearest(file, single) {
+            let of_lowest = ["types.yaml", "environment.yaml"].contains(&file.as_str());
+            if of_lowest && number == 0 {
+                continue;
+            }
+            if of_lowest {
+                let problem =
+                    Problem::new(&self.path(file), "only the built-in layer has this file");
+                problems.push(
+                    problem.help("values of your own are written below `extra` of values.yaml"),
+                );
+                continue;
+            }
+            let help = match nearest(file, ["values.yaml"]) {
                 Some(near) if !file.contains('/') => format!("did you mean `{near}`?"),
                 _ => ALL.to_string(),
             };

@@ -59,8 +59,8 @@ impl Bundle {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let mut sources = Sources::default();
-        for layer in layers {
-            layer.check_names(&mut problems);
+        for (number, layer) in layers.iter().enumerate() {
+            layer.check_names(number, &mut problems);
         }
         let values = values::load(layers, settings, &mut sources, &mut problems, &mut warnings);
         // What is wrong with a value is said once, not again where a rule takes it.

@@ -94,6 +94,13 @@ pub fn load(
             ));
             continue;
         };
+        if !matches!(slot.content, Content::Scalar(_)) {
+            let message = format!("`{}` is no single value", variable.sets.value);
+            let problem = sources.problem(variable.sets.at, message);
+            problems
+                .push(problem.help("a variable is one text: name a value that is no map or list"));
+            continue;
+        }
         // As for the incumbent, an empty variable is one that is not set.
         let Some(text) = settings.get(&variable.name).filter(|t| !t.is_empty()) else {
             continue;
@@ -175,16 +182,14 @@ fn read(
     node.map_err(|problem| problems.push(*problem)).ok()
 }
 
-/// A file that is not merged: that of the highest layer which has it.
+/// A file that the lowest layer alone has.
 fn read_one(
     file: &str,
     layers: &[Layer],
     sources: &mut Sources,
     problems: &mut Vec<Problem>,
 ) -> Option<Node> {
-    let mut with = layers.iter().enumerate().rev();
-    let (number, layer) = with.find(|(_, layer)| layer.files.contains_key(file))?;
-    read(file, number, layer, sources, problems)?
+    read(file, 0, layers.first()?, sources, problems)?
 }
 
 fn typed<'n, T: Deserialize<'n>>(
