@@ -43,7 +43,7 @@ pub struct Arguments {
     #[command(flatten)]
     cluster: cluster::Options,
 
-    /// The test to explain, when the state has several; all of them by default
+    /// The test to explain, when the state has several; all of them by default. Not for timelines
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
 
@@ -119,6 +119,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(not_a_timeline(Some(&name)));
         }
         return over_time(&bundle, arguments.output, &name, &source);
+    }
+    if is_timeline && (arguments.at.is_some() || arguments.test.is_some()) {
+        let option = match arguments.at {
+            Some(_) => "--at",
+            None => "--test",
+        };
+        let problem = Problem::new(&name, format!("{option} is not for timelines"));
+        let help = "a timeline is of one test, and its last step is explained; --over-time prints all of it";
+        return Err(problem.help(help).into());
     }
     let traces = if is_timeline {
         vec![of_timeline(&bundle, &name, &source)?]
