@@ -3,6 +3,7 @@
 //! reports every mistake at once.
 
 mod compile;
+pub mod durations;
 pub mod filters;
 mod interpolations;
 pub mod layer;

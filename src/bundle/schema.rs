@@ -131,7 +131,7 @@ fn of_value(path: &str, node: &Node, types: &Types) -> Value {
         Kind::Fields => return of_fields(path, node, types),
         Kind::Duration => json!({
             "type": "string",
-            "description": "A duration: 90s, 2m, 1h30m; or never",
+            "description": "A duration: 90s, 2m, 1h30m, 7d; or never",
         }),
         Kind::Quantity => json!({
             "type": ["string", "number"],

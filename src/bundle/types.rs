@@ -1,7 +1,7 @@
 //! `types.yaml`: what may stand where in values.yaml, and whether a value is one of its type.
 
+use super::durations;
 use super::tree::Content;
-use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -89,7 +89,7 @@ pub(super) fn expected(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Duration => (
             "a duration",
-            "write hours, minutes and whole seconds, such as `90s`, `2m` or `1h30m`, or `never`",
+            "write days, hours, minutes and whole seconds, such as `90s`, `2m`, `1h30m` or `7d`, or `never`",
         ),
         Kind::Quantity => (
             "a quantity",
@@ -145,8 +145,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, Mistake> {
 }
 
 pub(super) fn is_duration(text: &str) -> bool {
-    let duration = text.parse::<SignedDuration>();
-    text == "never" || duration.is_ok_and(|d| !d.is_negative() && d.subsec_nanos() == 0)
+    let duration = durations::parse(text);
+    text == "never" || duration.is_some_and(|d| !d.is_negative() && d.subsec_nanos() == 0)
 }
 
 /// Kubernetes' grammar: a decimal number and an SI, binary or exponent suffix.

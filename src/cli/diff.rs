@@ -2,7 +2,6 @@
 
 use super::output::Style;
 use super::{Failure, input};
-use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, yaml};
 use crate::engine::diff::{self, Difference};
 use crate::engine::render::text;
@@ -61,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if documents.iter().any(|d| d.get("steps").is_some()) {
             let timeline: Timeline = yaml::from_str(&name, &source)?;
             let difference = diff::of_timeline(&from, &to, &timeline);
-            let differences = difference.map_err(|e| Problem::new(&name, e))?;
+            let differences = difference.map_err(|e| e.problem(&name, &source))?;
             let differences = differences.into_iter().collect();
             all.push(Compared {
                 of: name,

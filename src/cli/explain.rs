@@ -48,7 +48,7 @@ pub struct Arguments {
     test: Option<String>,
 
     /// The time at which the rules are asked (RFC 3339); now by default. Not for timelines
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<Timestamp>,
 
     /// Of a timeline, print what changes when and which rule decides it
@@ -145,7 +145,7 @@ fn not_a_timeline(name: Option<&str>) -> Failure {
 
 fn over_time(bundle: &Arc<Bundle>, output: Style, name: &str, source: &str) -> Result<(), Failure> {
     let timeline: Timeline = yaml::from_str(name, source)?;
-    let moments = replay::over_time(bundle, &timeline).map_err(|e| Problem::new(name, e))?;
+    let moments = replay::over_time(bundle, &timeline).map_err(|e| e.problem(name, source))?;
     output.print(&moments, || table(&moments))
 }
 
@@ -195,7 +195,7 @@ fn table(moments: &[Moment]) -> String {
 
 fn of_timeline(bundle: &Arc<Bundle>, name: &str, source: &str) -> Result<Trace, Failure> {
     let timeline: Timeline = yaml::from_str(name, source)?;
-    replay::explain_end(bundle, &timeline).map_err(|e| Problem::new(name, e).into())
+    replay::explain_end(bundle, &timeline).map_err(|e| e.problem(name, source).into())
 }
 
 fn of_state(

@@ -3,8 +3,9 @@
 use super::{Failure, output};
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
-use crate::bundle::{Bundle, Layer, places, yaml};
+use crate::bundle::{Bundle, Layer, durations, places, yaml};
 use crate::layer_files;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
@@ -34,6 +35,18 @@ pub fn read(file: &Path) -> Result<String, Failure> {
     }
     std::fs::read_to_string(file)
         .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))
+}
+
+/// A duration of the command line.
+pub fn duration(written: &str) -> Result<SignedDuration, String> {
+    let read = durations::parse(written).filter(|d| !d.is_negative());
+    read.ok_or_else(|| format!("not a duration: {}", durations::HELP))
+}
+
+/// A time of the command line.
+pub fn time(written: &str) -> Result<Timestamp, String> {
+    let read = written.parse();
+    read.map_err(|_| "not a time: write it as `2026-01-01T12:30:00Z`".to_string())
 }
 
 /// The tests of a file, each valid and with its defaults.

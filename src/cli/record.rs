@@ -61,7 +61,7 @@ pub struct Arguments {
     until_done: bool,
 
     /// Watch the test for so long, such as `90s` or `10m`
-    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until_done")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = input::duration, conflicts_with = "until_done")]
     lasting: Option<SignedDuration>,
 
     /// Write over a case that is there
@@ -196,7 +196,8 @@ fn watch(
 /// Says where the rules conclude something else from the timeline than they did in the cluster.
 fn compare(bundle: &Arc<Bundle>, name: &str, timeline: &str, test: &Value) -> Result<(), Failure> {
     let timeline: Timeline = yaml::from_str(name, timeline)?;
-    let replayed = replay::last_status(bundle, &timeline).map_err(Failure::Other)?;
+    let replayed =
+        replay::last_status(bundle, &timeline).map_err(|e| Failure::Other(e.to_string()))?;
     let there = |status: &Value| -> Vec<String> {
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let line = |c: &Value| {

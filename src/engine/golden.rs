@@ -230,7 +230,7 @@ impl Case {
     fn verdicts(&self, bundle: &Arc<Bundle>, source: &str) -> Result<Outcome, Vec<Problem>> {
         let path = self.path(TIMELINE);
         let timeline: Timeline = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
-        let entries = replay(bundle, &timeline).map_err(|e| vec![Problem::new(&path, e)])?;
+        let entries = replay(bundle, &timeline).map_err(|e| vec![e.problem(&path, source)])?;
         let text = yaml::to_string(&entries).map_err(|p| vec![*p])?;
         let file = VERDICTS;
         Ok(Outcome { file, text })

@@ -265,3 +265,21 @@ fn a_timeline_has_one_test_and_its_own_times() {
         );
     }
 }
+
+#[test]
+fn times_and_durations_are_asked_for_in_words() {
+    for (arguments, expected) in [
+        (
+            ["explain", "x.yaml", "--at", "yesterday"],
+            "not a time: write it as `2026-01-01T12:30:00Z`",
+        ),
+        (
+            ["record", "x", "y", "--for=10"],
+            "not a duration: write days, hours, minutes and seconds, such as `90s`",
+        ),
+    ] {
+        let ran = run(&arguments);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+        assert_eq!(ran.code, 2);
+    }
+}
