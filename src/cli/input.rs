@@ -1,6 +1,7 @@
 //! Reading what the commands are given: files, standard input, the bundle.
 
 use super::{Failure, output};
+use crate::api::FieldError;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, durations, places, yaml};
@@ -56,6 +57,13 @@ pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
     let mut problems = Vec::new();
     for (n, document) in documents.into_iter().enumerate() {
         for (path, object) in items(document) {
+            // All that it lacks for one would hide that it is something else.
+            if let Some(why) = not_a_test(&object) {
+                let message = format!("this is no LocustTest: {why}");
+                let mistake = FieldError::new(format!("{path}kind"), message);
+                problems.extend(places::problems(name, text, n, &[mistake]));
+                continue;
+            }
             match LocustTest::parse_strict(object) {
                 Ok(test) => tests.push(test.to_value()),
                 Err(mut mistakes) => {
@@ -74,6 +82,14 @@ pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
         return Err(Problem::new(name, "there is no LocustTest in it").into());
     }
     Ok(tests)
+}
+
+fn not_a_test(object: &Value) -> Option<String> {
+    match object.get("kind").and_then(Value::as_str) {
+        Some("LocustTest") => None,
+        Some(kind) => Some(format!("kind is `{kind}`")),
+        None => Some("it names no kind".to_string()),
+    }
 }
 
 /// The objects of a document, each with its path: one, or those of a List as `kubectl get` prints it.

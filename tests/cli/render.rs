@@ -210,3 +210,19 @@ fn settings_come_from_the_environment() {
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
     }
 }
+
+#[test]
+fn what_is_no_test_is_said_once() {
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\n";
+    for command in [&["render"][..], &["diff"], &["record", "-f", "-", "x"]] {
+        let ran = pipe(command, job);
+        assert!(
+            ran.err.starts_with(
+                "error: kind: this is no LocustTest: kind is `Job`\n  --> standard input:2:1"
+            ),
+            "{}",
+            ran.err
+        );
+        assert_eq!((ran.code, ran.err.matches("error").count()), (2, 1));
+    }
+}
