@@ -115,9 +115,15 @@ impl fmt::Display for Problem {
         let message: Vec<String> = self.message.lines().map(escape).collect();
         writeln!(f, "error: {}", message.join("\n"))?;
         if self.line == 0 {
-            write!(f, "  --> {}", self.file)?;
+            write!(f, "  --> {}", escape(&self.file))?;
         } else {
-            write!(f, "  --> {}:{}:{}", self.file, self.line, self.column)?;
+            write!(
+                f,
+                "  --> {}:{}:{}",
+                escape(&self.file),
+                self.line,
+                self.column
+            )?;
         }
         if let Some((line, column)) = &self.excerpt {
             let (excerpt, caret) = excerpt(line, *column);
@@ -127,7 +133,8 @@ impl fmt::Display for Problem {
             write!(f, "\n{:gutter$} | {:>caret$}", "", "^")?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  = help: {help}")?;
+            let help: Vec<String> = help.lines().map(escape).collect();
+            write!(f, "\n  = help: {}", help.join("\n"))?;
         }
         Ok(())
     }
@@ -187,6 +194,16 @@ mod tests {
             assert_eq!(shown.chars().nth(caret - 1), Some('x'), "{shown}");
             assert!(!shown.contains(|c: char| c.is_control() || is_bidi(c)));
             assert!(shown.chars().count() <= EXCERPT + 2);
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_problem_is_obeyed_by_a_terminal() {
+        let problem = Problem::new("a\u{1b}[2J", "b\u{9b}31m").help("c\u{1b}]0;x\u{7}");
+        for problem in [problem.clone(), problem.at("d\u{1b}", 1, 1)] {
+            let shown = problem.to_string();
+            let obeyed = |c: char| c != '\n' && (c.is_control() || is_bidi(c));
+            assert!(!shown.contains(obeyed), "{shown:?}");
         }
     }
 

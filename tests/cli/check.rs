@@ -49,6 +49,10 @@ fn check_compares_and_updates() {
         "{out}"
     );
 
+    fs::write(&children, golden.replace('\n', "\r\n")).unwrap();
+    let out = run(&["check", root]).fine();
+    assert!(out.ends_with("golden cases: 1 passed\n"), "{out}");
+
     let changed = golden.replace("parallelism: 1\n  podFail", "parallelism: 7\n  podFail");
     fs::write(&children, &changed).unwrap();
     let ran = run(&["check", root]);

@@ -75,7 +75,7 @@ error: mapping values are not allowed in this context
     pipe(&["render"], "apiVersion: v1\nkind: Pod\n").fails(
         2,
         "\
-error: kind: this is \"Pod\", expected \"LocustTest\"
+error: kind: this is no LocustTest: kind is `Pod`
   --> standard input:2:1
   |
 2 | kind: Pod
