@@ -2,6 +2,7 @@
 //! of, by number, for messages.
 
 use super::problem::{Place, Problem, nearest};
+use super::secrets::Secrets;
 use super::tree::At;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
@@ -73,19 +74,30 @@ impl Layer {
         }
     }
 
-    /// Reports files that no layer has.
-    pub(super) fn check_names(&self, problems: &mut Vec<Problem>) {
+    /// Reports files that no layer has, or none but the lowest; this is layer `number`.
+    pub(super) fn check_names(&self, number: usize, problems: &mut Vec<Problem>) {
         const ALL: &str = "a layer has templates/*.yaml, rules/*.yaml, values.yaml and golden/";
         for file in self.files.keys() {
             let in_folder = ["templates/", "rules/"].iter().any(|folder| {
                 let name = file.strip_prefix(folder);
                 name.is_some_and(|n| n.ends_with(".yaml") && !n.contains('/'))
             });
-            let single = ["values.yaml", "types.yaml", "environment.yaml"];
-            if in_folder || single.contains(&file.as_str()) || file.starts_with("golden/") {
+            if in_folder || file == "values.yaml" || file.starts_with("golden/") {
                 continue;
             }
-            let help = match nearest(file, single) {
+            let of_lowest = ["types.yaml", "environment.yaml"].contains(&file.as_str());
+            if of_lowest && number == 0 {
+                continue;
+            }
+            if of_lowest {
+                let problem =
+                    Problem::new(&self.path(file), "only the built-in layer has this file");
+                problems.push(
+                    problem.help("values of your own are written below `extra` of values.yaml"),
+                );
+                continue;
+            }
+            let help = match nearest(file, ["values.yaml"]) {
                 Some(near) if !file.contains('/') => format!("did you mean `{near}`?"),
                 _ => ALL.to_string(),
             };
@@ -96,7 +108,11 @@ impl Layer {
 
 /// All files that were read, by number.
 #[derive(Debug, Clone, Default)]
-pub struct Sources(Vec<Source>);
+pub struct Sources {
+    all: Vec<Source>,
+    /// What is not to be shown of them.
+    pub secrets: Secrets,
+}
 
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -109,16 +125,16 @@ pub struct Source {
 
 impl Sources {
     pub fn add(&mut self, layer: usize, path: String, text: &str) -> usize {
-        self.0.push(Source {
+        self.all.push(Source {
             layer,
             path,
             text: text.into(),
         });
-        self.0.len() - 1
+        self.all.len() - 1
     }
 
     pub fn get(&self, at: At) -> Option<&Source> {
-        self.0.get(at.file)
+        self.all.get(at.file)
     }
 
     /// `path:line`

@@ -132,8 +132,13 @@ pub fn merge(layers: &[Layer], sources: &mut Sources, problems: &mut Vec<Problem
             let number = sources.add(layer, path.clone(), text);
             match tree::parse(&path, text, number) {
                 Ok(Some(document)) => {
+                    let elsewhere = match layer {
+                        0 => Vec::new(),
+                        _ => ids(&merged.documents, stem),
+                    };
                     let mut join = Join {
                         layer,
+                        elsewhere,
                         sources,
                         problems,
                         disabled: &mut merged.disabled,
@@ -156,8 +161,25 @@ fn unknown_file(path: &str, stem: &str) -> Problem {
     Problem::new(path, "no rules are read from a file of this name").help(help)
 }
 
+/// What the rules of all files but one are called.
+fn ids(documents: &[(&'static str, Node)], but: &str) -> Vec<(String, &'static str)> {
+    let mut ids = Vec::new();
+    for (file, document) in documents.iter().filter(|(file, _)| *file != but) {
+        let transitions = document.get("transitions").map_or(&[][..], Node::items);
+        for rule in document.items().iter().chain(transitions) {
+            let id = ["id", "type", "field"]
+                .iter()
+                .find_map(|key| rule.get(key)?.as_str());
+            ids.extend(id.map(|id| (id.to_string(), *file)));
+        }
+    }
+    ids
+}
+
 struct Join<'a> {
     layer: usize,
+    /// Ids of the rules of other files below, with the file.
+    elsewhere: Vec<(String, &'static str)>,
     sources: &'a Sources,
     problems: &'a mut Vec<Problem>,
     disabled: &'a mut Vec<(String, tree::At)>,
@@ -325,7 +347,12 @@ impl Join<'_> {
         }
         let known = below.iter().filter_map(|n| n.get(kind.key)?.as_str());
         let message = format!("there is no {} `{id}` in the layers below", kind.noun);
+        let of_other = self.elsewhere.iter().find(|(other, _)| other == id);
         let help = match nearest(id, known) {
+            _ if of_other.is_some() => {
+                let file = of_other.map_or("", |(_, file)| file);
+                format!("`{id}` is a rule of rules/{file}.yaml: write this there")
+            }
             Some(near) => format!("did you mean `{near}`?"),
             None if changes => "leave the entry out".to_string(),
             None => format!(

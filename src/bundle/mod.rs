@@ -3,6 +3,7 @@
 //! reports every mistake at once.
 
 mod compile;
+pub mod durations;
 pub mod filters;
 mod interpolations;
 pub mod layer;
@@ -13,9 +14,11 @@ pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod schema;
+mod secrets;
 pub mod templates;
 pub mod tree;
 pub mod typed;
+mod types;
 pub mod values;
 pub mod yaml;
 
@@ -27,6 +30,7 @@ use merge::Merged;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use problem::Problem;
+use secrets::Secrets;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -43,6 +47,7 @@ pub struct Bundle {
     pub(crate) template_values: minijinja::Value,
     pub rules: Rules,
     pub values: Value,
+    secrets: Secrets,
     digest: String,
 }
 
@@ -61,8 +66,8 @@ impl Draft {
     pub fn new(layers: &[Layer]) -> Draft {
         let mut problems = Vec::new();
         let mut sources = Sources::default();
-        for layer in layers {
-            layer.check_names(&mut problems);
+        for (number, layer) in layers.iter().enumerate() {
+            layer.check_names(number, &mut problems);
         }
         let (env, templates) = templates::compile(layers, &mut problems);
         let merged = merge::merge(layers, &mut sources, &mut problems);
@@ -100,7 +105,7 @@ impl Draft {
         let Some(values) = values.filter(|_| problems.is_empty()) else {
             problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             problems.dedup();
-            return Err(problems);
+            return Err(sources.secrets.mask_problems(problems));
         };
         let digest = digest(templates, merged, &values);
         let bundle = Bundle {
@@ -109,6 +114,7 @@ impl Draft {
             template_values: minijinja::Value::from(Serde(&values.value)),
             rules,
             values: values.value,
+            secrets: sources.secrets,
             digest,
         };
         Ok((bundle, warnings))
@@ -128,6 +134,11 @@ impl Bundle {
     /// Names the content of the bundle: 16 hexadecimal digits of a SHA-256.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The credentials among its values, which nobody is shown.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The templates that make children.

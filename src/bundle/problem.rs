@@ -43,7 +43,8 @@ pub struct Problem {
     pub column: usize,
     pub message: String,
     pub help: Option<String>,
-    excerpt: Option<String>,
+    /// The line, and the column in it.
+    excerpt: Option<(String, usize)>,
 }
 
 impl Problem {
@@ -65,7 +66,7 @@ impl Problem {
         self.excerpt = line
             .checked_sub(1)
             .and_then(|n| source.lines().nth(n))
-            .map(str::to_string);
+            .map(|line| (line.to_string(), self.column));
         self
     }
 
@@ -78,6 +79,25 @@ impl Problem {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Leaves the line out that shows the mistake: it holds what nobody is to see.
+    pub fn hide_excerpt(&mut self) {
+        self.excerpt = None;
+    }
+
+    /// Changes what is shown of the texts that somebody wrote.
+    pub fn change_texts(&mut self, change: impl Fn(&str) -> String) {
+        self.message = change(&self.message);
+        self.help = self.help.as_deref().map(&change);
+        if let Some((line, caret)) = &mut self.excerpt {
+            let changed = change(line);
+            if changed != *line {
+                let before: String = line.chars().take(*caret - 1).collect();
+                *caret = change(&before).chars().count() + 1;
+                *line = changed;
+            }
+        }
     }
 
     /// `file:line:column: message`, for a status or a log line.
@@ -95,19 +115,26 @@ impl fmt::Display for Problem {
         let message: Vec<String> = self.message.lines().map(escape).collect();
         writeln!(f, "error: {}", message.join("\n"))?;
         if self.line == 0 {
-            write!(f, "  --> {}", self.file)?;
+            write!(f, "  --> {}", escape(&self.file))?;
         } else {
-            write!(f, "  --> {}:{}:{}", self.file, self.line, self.column)?;
+            write!(
+                f,
+                "  --> {}:{}:{}",
+                escape(&self.file),
+                self.line,
+                self.column
+            )?;
         }
-        if let Some(line) = &self.excerpt {
-            let (excerpt, caret) = excerpt(line, self.column);
+        if let Some((line, column)) = &self.excerpt {
+            let (excerpt, caret) = excerpt(line, *column);
             let gutter = self.line.to_string().len();
             write!(f, "\n{:gutter$} |", "")?;
             write!(f, "\n{} | {excerpt}", self.line)?;
             write!(f, "\n{:gutter$} | {:>caret$}", "", "^")?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  = help: {help}")?;
+            let help: Vec<String> = help.lines().map(escape).collect();
+            write!(f, "\n  = help: {}", help.join("\n"))?;
         }
         Ok(())
     }
@@ -167,6 +194,16 @@ mod tests {
             assert_eq!(shown.chars().nth(caret - 1), Some('x'), "{shown}");
             assert!(!shown.contains(|c: char| c.is_control() || is_bidi(c)));
             assert!(shown.chars().count() <= EXCERPT + 2);
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_problem_is_obeyed_by_a_terminal() {
+        let problem = Problem::new("a\u{1b}[2J", "b\u{9b}31m").help("c\u{1b}]0;x\u{7}");
+        for problem in [problem.clone(), problem.at("d\u{1b}", 1, 1)] {
+            let shown = problem.to_string();
+            let obeyed = |c: char| c != '\n' && (c.is_control() || is_bidi(c));
+            assert!(!shown.contains(obeyed), "{shown:?}");
         }
     }
 

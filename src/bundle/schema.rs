@@ -5,7 +5,8 @@ use super::layer::{Layer, Sources};
 use super::problem::Problem;
 use super::rules;
 use super::tree::{Content, Node};
-use super::values::{self, Kind, Types};
+use super::types::{Kind, Types};
+use super::values;
 use crate::api;
 use crate::engine::timeline::Timeline;
 use schemars::JsonSchema;
@@ -130,7 +131,7 @@ fn of_value(path: &str, node: &Node, types: &Types) -> Value {
         Kind::Fields => return of_fields(path, node, types),
         Kind::Duration => json!({
             "type": "string",
-            "description": "A duration: 90s, 2m, 1h30m; or never",
+            "description": "A duration: 90s, 2m, 1h30m, 7d; or never",
         }),
         Kind::Quantity => json!({
             "type": ["string", "number"],

@@ -213,7 +213,16 @@ impl<'n> Deserializer<'n> for &'n Node {
     ) -> Result<V::Value, Mistake> {
         let read = match self.as_str() {
             Some(text) => visitor.visit_enum(text.into_deserializer()),
-            None => Err(de::Error::custom("expected a word")),
+            None => {
+                let help = match &self.content {
+                    Content::Scalar(Value::Bool(value)) => Some(format!(
+                        "write `\"{}\"`, in quotes: without, YAML reads true or false",
+                        if *value { "True" } else { "False" }
+                    )),
+                    _ => None,
+                };
+                Err(Mistake::new("expected a word".to_string(), help))
+            }
         };
         read.map_err(|e: Mistake| e.at(self.at))
     }

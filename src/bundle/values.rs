@@ -3,9 +3,12 @@
 
 use super::layer::{Layer, Sources};
 use super::problem::{Problem, nearest};
+use super::secrets::Secrets;
 use super::tree::{self, At, Content, Entry, Node};
 use super::typed::{self, Placed};
-use jiff::SignedDuration;
+use super::types::{
+    Kind, Mistake, Types, expected, is_duration, is_object_name, is_quantity, parse,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,79 +28,6 @@ pub struct Values {
     pub value: Value,
     /// Those that the operator's environment sets, with the variable.
     pub set_by: BTreeMap<String, String>,
-}
-
-/// `types.yaml`: paths of values, with `*` for any one key.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Types {
-    duration: Vec<String>,
-    quantity: Vec<String>,
-    object_name: Vec<String>,
-    integer: Vec<String>,
-    map: Vec<String>,
-    secret: Vec<String>,
-}
-
-/// What a value may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Duration,
-    Quantity,
-    ObjectName,
-    /// A whole number, or null.
-    Integer,
-    /// With keys of any name.
-    Map,
-    String,
-    Number,
-    Boolean,
-    List,
-    /// With the keys that are there.
-    Fields,
-    Any,
-}
-
-impl Types {
-    /// The type of the value at `path`; `known` stands there in a layer below.
-    pub fn of(&self, path: &str, known: &Content) -> Kind {
-        let listed = [
-            (&self.duration, Kind::Duration),
-            (&self.quantity, Kind::Quantity),
-            (&self.object_name, Kind::ObjectName),
-            (&self.integer, Kind::Integer),
-            (&self.map, Kind::Map),
-        ];
-        let listed = listed.into_iter().find(|(paths, _)| names(paths, path));
-        listed.map_or_else(
-            || match known {
-                Content::Map(_) => Kind::Fields,
-                Content::List(_) => Kind::List,
-                Content::Scalar(Value::String(_)) => Kind::String,
-                Content::Scalar(Value::Bool(_)) => Kind::Boolean,
-                Content::Scalar(Value::Number(_)) => Kind::Number,
-                Content::Scalar(_) => Kind::Any,
-            },
-            |(_, kind)| kind,
-        )
-    }
-
-    fn is_secret(&self, path: &str) -> bool {
-        names(&self.secret, path)
-    }
-}
-
-fn names(patterns: &[String], path: &str) -> bool {
-    patterns.iter().any(|pattern| {
-        let (mut pattern, mut path) = (pattern.split('.'), path.split('.'));
-        loop {
-            match (pattern.next(), path.next()) {
-                (None, None) => return true,
-                (Some(p), Some(key)) if p == "*" || p == key => {}
-                _ => return false,
-            }
-        }
-    })
 }
 
 /// What may stand where.
@@ -124,8 +54,18 @@ pub fn load(
     let mut is_first = true;
     for (number, layer) in layers.iter().enumerate() {
         // Without all values the mistakes in what uses them are none.
-        let node = read(VALUES, number, layer, sources, problems)?;
+        let said = problems.len();
+        let Some(node) = read(VALUES, number, layer, sources, problems) else {
+            let source = layer.files.get(VALUES).map_or("", String::as_str);
+            for problem in &mut problems[said..] {
+                Secrets::unread(problem, source, &types);
+            }
+            return None;
+        };
         let Some(node) = node else { continue };
+        let is_known = |path: &str| is_first || find(&tree, path).is_some();
+        let file = layer.path(VALUES);
+        sources.secrets.add_file(&file, &node, &types, is_known);
         if !matches!(node.content, Content::Map(_)) {
             let problem = sources.problem(node.at, "values are a map");
             problems.push(problem.help("write one setting a line, as `name: value`"));
@@ -154,12 +94,27 @@ pub fn load(
             ));
             continue;
         };
+        if !matches!(slot.content, Content::Scalar(_)) {
+            let message = format!("`{}` is no single value", variable.sets.value);
+            let problem = sources.problem(variable.sets.at, message);
+            problems
+                .push(problem.help("a variable is one text: name a value that is no map or list"));
+            continue;
+        }
         // As for the incumbent, an empty variable is one that is not set.
         let Some(text) = settings.get(&variable.name).filter(|t| !t.is_empty()) else {
             continue;
         };
         let name = &variable.name;
         let path = variable.sets.value;
+        let is_secret = types.is_secret(&path);
+        if is_secret {
+            sources.secrets.add(text);
+        }
+        let shown = match is_secret {
+            true => "a credential, which is not shown".to_string(),
+            false => format!("`{text}`"),
+        };
         match parse(types.of(&path, &slot.content), text) {
             Ok(value) => {
                 slot.content = Content::Scalar(value);
@@ -167,11 +122,11 @@ pub fn load(
             }
             Err(Mistake::Refuse(expected)) => problems.push(Problem::new(
                 SETTINGS,
-                format!("{name} is not {expected}: `{text}`"),
+                format!("{name} is not {expected}: {shown}"),
             )),
             Err(Mistake::Warn(expected)) => warnings.push(format!(
-                "{name} is not {expected}: `{text}`; the default {} holds",
-                slot.to_value()
+                "{name} is not {expected}: {shown}; the default {} holds",
+                sources.secrets.mask(&slot.to_value().to_string())
             )),
         }
     }
@@ -227,16 +182,14 @@ fn read(
     node.map_err(|problem| problems.push(*problem)).ok()
 }
 
-/// A file that is not merged: that of the highest layer which has it.
+/// A file that the lowest layer alone has.
 fn read_one(
     file: &str,
     layers: &[Layer],
     sources: &mut Sources,
     problems: &mut Vec<Problem>,
 ) -> Option<Node> {
-    let mut with = layers.iter().enumerate().rev();
-    let (number, layer) = with.find(|(_, layer)| layer.files.contains_key(file))?;
-    read(file, number, layer, sources, problems)?
+    read(file, 0, layers.first()?, sources, problems)?
 }
 
 fn typed<'n, T: Deserialize<'n>>(
@@ -257,6 +210,10 @@ fn slot<'n>(tree: &'n mut Node, path: &str) -> Option<&'n mut Node> {
         let entry = entries.iter_mut().find(|e| e.key == key)?;
         Some(&mut entry.value)
     })
+}
+
+fn find<'n>(tree: &'n Node, path: &str) -> Option<&'n Node> {
+    path.split('.').try_fold(tree, |node, key| node.get(key))
 }
 
 /// Credentials in plain text, from whatever they were set by.
@@ -410,117 +367,6 @@ fn merge_maps(known: &mut Node, own: Node) {
             Some(n) => merge_maps(&mut entries[n].value, value),
             None if value.is_null() => {}
             None => entries.push(Entry { key, at, value }),
-        }
-    }
-}
-
-/// What a type is called, and what to write.
-fn expected(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::Duration => (
-            "a duration",
-            "write hours, minutes and whole seconds, such as `90s`, `2m` or `1h30m`, or `never`",
-        ),
-        Kind::Quantity => (
-            "a quantity",
-            "write a number with a unit, such as `250m`, `128Mi` or `30M`, or \"\" for none",
-        ),
-        Kind::ObjectName => (
-            "an object name",
-            "write lower-case letters, digits, dots and dashes, or \"\" for none",
-        ),
-        Kind::Integer => (
-            "a whole number",
-            "write it without quotes, or null for none",
-        ),
-        Kind::Number => ("a number", "write it without quotes"),
-        Kind::Boolean => ("true or false", "write `true` or `false`, without quotes"),
-        Kind::String => ("a string", "write it in quotes"),
-        Kind::List => ("a list", "write `[a, b]`, or one `- entry` a line"),
-        Kind::Map => ("a map", "write `{key: value}`, or one entry a line"),
-        Kind::Fields | Kind::Any => ("a value", "write one"),
-    }
-}
-
-enum Mistake {
-    Refuse(&'static str),
-    Warn(&'static str),
-}
-
-/// A value from the text of an environment variable.
-fn parse(kind: Kind, text: &str) -> Result<Value, Mistake> {
-    match kind {
-        Kind::Quantity if !is_quantity(text) => {
-            Err(Mistake::Refuse("a quantity such as 250m, 128Mi or 30M"))
-        }
-        Kind::ObjectName if !is_object_name(text) => Err(Mistake::Refuse(
-            "an object name (lower-case letters, digits, dots and dashes)",
-        )),
-        Kind::Duration if !is_duration(text) => {
-            Err(Mistake::Refuse("a duration such as 90s, 2m or 1h30m"))
-        }
-        // What Go's strconv.ParseBool takes, which the variables are written for.
-        Kind::Boolean => match text {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true.into()),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false.into()),
-            _ => Err(Mistake::Warn("true or false")),
-        },
-        Kind::Integer | Kind::Number => match text.parse::<i32>() {
-            Ok(n) => Ok(n.into()),
-            Err(_) => Err(Mistake::Warn("an integer")),
-        },
-        _ => Ok(text.into()),
-    }
-}
-
-fn is_duration(text: &str) -> bool {
-    let duration = text.parse::<SignedDuration>();
-    text == "never" || duration.is_ok_and(|d| !d.is_negative() && d.subsec_nanos() == 0)
-}
-
-/// Kubernetes' grammar: a decimal number and an SI, binary or exponent suffix.
-fn is_quantity(text: &str) -> bool {
-    let number = text.trim_start_matches(['+', '-']);
-    if text.len() - number.len() > 1 {
-        return false;
-    }
-    let end = number
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(number.len());
-    let (digits, suffix) = number.split_at(end);
-    let decimal = digits.chars().any(|c| c.is_ascii_digit()) && digits.matches('.').count() <= 1;
-    let exponent = suffix
-        .strip_prefix(['e', 'E'])
-        .is_some_and(|e| e.parse::<i32>().is_ok());
-    let suffixes = [
-        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
-    ];
-    decimal && (exponent || suffixes.contains(&suffix))
-}
-
-/// A DNS subdomain (RFC 1123).
-fn is_object_name(text: &str) -> bool {
-    let label = |l: &str| {
-        !l.is_empty()
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-            && l.chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities() {
-        for good in ["250m", "128Mi", "30M", "1", "0.5", "1e3", "+1Gi", "12E2"] {
-            assert!(is_quantity(good), "{good}");
-        }
-        for bad in ["", "m", "1.2.3", "1 Gi", "1gi", "--1", "ten"] {
-            assert!(!is_quantity(bad), "{bad}");
         }
     }
 }

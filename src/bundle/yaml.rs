@@ -56,6 +56,12 @@ fn problem(file: &str, source: &str, error: &Error) -> Box<Problem> {
     let error = error.without_snippet();
     let mut problem = Problem::new(file, message(error));
     problem.help = help(error);
+    let line = error
+        .location()
+        .and_then(|at| source.lines().nth((at.line() as usize).checked_sub(1)?));
+    if line.is_some_and(|line| line.contains(": {{") || line.contains("- {{")) {
+        problem.help = Some("text that begins with `{{` is written in quotes".into());
+    }
     Box::new(match error.location() {
         Some(at) => problem.at(source, at.line() as usize, at.column() as usize),
         None => problem,

@@ -3,7 +3,8 @@
 use super::golden::{self, Stored};
 use super::output::Style;
 use super::{Failure, input, output};
-use crate::bundle::Layer;
+use crate::bundle::problem::Problem;
+use crate::bundle::{Bundle, Layer};
 use crate::engine::admit;
 use crate::engine::rbac::{self, Rule};
 use crate::engine::unused::{self, Finding};
@@ -27,7 +28,8 @@ use std::path::PathBuf;
   lotest check --layer team            a layer on top, and the cases in team/golden
   lotest check --layer team --update   write the outputs again; review them with git diff
 
-Exit codes: 0 all cases give what was reviewed, 1 some do not, 2 bad usage or input.")]
+Exit codes: 0 all cases give what was reviewed, 1 some do not, 2 bad usage or input,
+of a case too.")]
 pub struct Arguments {
     /// Directories with golden cases, at any depth, to run against all layers. Default: those of each layer; ./golden
     /// when there is none
@@ -64,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     for (stack, cases) in cases(arguments, &layers)? {
         for stored in &cases {
-            report.run(stored, stack, arguments.update)?;
+            report.run(stored, stack, &bundle, arguments.update)?;
         }
     }
     for warning in warnings {
@@ -83,10 +85,28 @@ type Cases<'l> = Vec<(&'l [Layer], Vec<Stored>)>;
 
 fn cases<'l>(arguments: &Arguments, layers: &'l [Layer]) -> Result<Cases<'l>, Failure> {
     if !arguments.directories.is_empty() {
+        for directory in &arguments.directories {
+            let is_layer = ["values.yaml", "templates", "rules"];
+            let is_case = ["test.yaml", "timeline.yaml"];
+            let has = |names: &[&str]| names.iter().any(|name| directory.join(name).exists());
+            if has(&is_layer) && !has(&is_case) {
+                let directory = directory.display();
+                return Err(Failure::Other(format!(
+                    "{directory} is a layer: write --layer {directory}"
+                )));
+            }
+        }
         return Ok(vec![(layers, golden::find(&arguments.directories)?)]);
     }
     if layers.len() == 1 {
-        return Ok(vec![(layers, golden::find(&["golden".into()])?)]);
+        let golden = PathBuf::from("golden");
+        if !golden.is_dir() {
+            return Err(Failure::Other(
+                "there is no directory ./golden: name a layer with --layer DIR, or directories with golden cases"
+                    .to_string(),
+            ));
+        }
+        return Ok(vec![(layers, golden::find(&[golden])?)]);
     }
     let own = (1..layers.len()).map(|n| (&layers[..=n], golden::of_layer(&layers[n])));
     Ok(own.collect())
@@ -98,6 +118,8 @@ enum Came {
     Passed,
     Written,
     Failed,
+    /// Its input is wrong: it says nothing of the bundle.
+    Unreadable,
 }
 
 /// What came of one case.
@@ -120,12 +142,17 @@ struct Report {
 }
 
 impl Report {
-    fn run(&mut self, stored: &Stored, layers: &[Layer], update: bool) -> Result<(), Failure> {
+    fn run(
+        &mut self,
+        stored: &Stored,
+        layers: &[Layer],
+        bundle: &Bundle,
+        update: bool,
+    ) -> Result<(), Failure> {
         let (result, says) = match stored.case.run(layers) {
             Ok(outcome) => {
                 let path = stored.directory.join(outcome.file);
-                let expected = stored.case.files.get(outcome.file);
-                if expected == Some(&outcome.text) {
+                if outcome.is_expected(&stored.case) {
                     (Came::Passed, String::new())
                 } else if update {
                     golden::write(&path, &outcome.text)?;
@@ -136,12 +163,21 @@ impl Report {
                     (Came::Failed, diff.unwrap_or_else(missing))
                 }
             }
-            Err(problems) => (Came::Failed, Failure::Problems(problems).to_string()),
+            Err(problems) => {
+                let inside = format!("{}/", stored.case.name);
+                let of_case =
+                    |p: &Problem| p.file == stored.case.name || p.file.starts_with(&inside);
+                let came = match problems.iter().all(of_case) {
+                    true => Came::Unreadable,
+                    false => Came::Failed,
+                };
+                (came, Failure::Problems(problems).to_string())
+            }
         };
         self.cases.push(CaseReport {
             name: stored.case.name.clone(),
             result,
-            says,
+            says: bundle.secrets().mask(&says),
         });
         Ok(())
     }
@@ -152,7 +188,13 @@ impl Report {
 
     fn print(&self, arguments: &Arguments) -> Result<(), Failure> {
         arguments.output.print(self, || self.text())?;
-        let failed = self.count(Came::Failed);
+        let (failed, all) = (self.count(Came::Failed), self.cases.len());
+        let unreadable = self.count(Came::Unreadable);
+        if unreadable > 0 {
+            return Err(Failure::Other(format!(
+                "{unreadable} of {all} golden cases cannot be read"
+            )));
+        }
         if failed == 0 {
             return Ok(());
         }
@@ -162,7 +204,6 @@ impl Report {
                 "\n  = help: when a change is meant, run `lotest check --update` and review it"
             }
         };
-        let all = self.cases.len();
         Err(Failure::Check(format!(
             "error: {failed} of {all} golden cases failed{help}"
         )))
@@ -174,7 +215,7 @@ impl Report {
             text.push_str(case.says.trim_end());
             text.push_str("\n\n");
         }
-        if self.count(Came::Failed) > 0 {
+        if self.count(Came::Failed) + self.count(Came::Unreadable) > 0 {
             return text;
         }
         text.push_str(&format!("bundle {} is fine\n", self.bundle));
@@ -189,7 +230,11 @@ impl Report {
             verbs,
         } in &self.rights
         {
-            let listed = |all: &[String]| all.join(", ");
+            let quoted = |text: &String| match text.as_str() {
+                "" => "\"\"".to_string(),
+                text => text.to_string(),
+            };
+            let listed = |all: &[String]| all.iter().map(quoted).collect::<Vec<_>>().join(", ");
             text.push_str(&format!(
                 "- {{apiGroups: [{}], resources: [{}], verbs: [{}]}}\n",
                 listed(api_groups),

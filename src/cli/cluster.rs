@@ -9,7 +9,7 @@ use futures::StreamExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Config};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -197,7 +197,7 @@ impl Cluster {
             let (api, sender, resource) = (self.api(&kind), sender.clone(), kind.resource);
             let namespace = self.namespace.clone();
             tokio::spawn(async move {
-                let mut changes = Box::pin(watcher(api, config));
+                let mut changes = Box::pin(watcher(api, config).default_backoff());
                 while let Some(change) = changes.next().await {
                     let change = match change {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {

@@ -2,7 +2,6 @@
 
 use super::output::Style;
 use super::{Failure, input};
-use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, yaml};
 use crate::engine::diff::{self, Difference};
 use crate::engine::render::text;
@@ -61,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if documents.iter().any(|d| d.get("steps").is_some()) {
             let timeline: Timeline = yaml::from_str(&name, &source)?;
             let difference = diff::of_timeline(&from, &to, &timeline);
-            let differences = difference.map_err(|e| Problem::new(&name, e))?;
+            let differences = difference.map_err(|e| e.problem(&name, &source))?;
             let differences = differences.into_iter().collect();
             all.push(Compared {
                 of: name,
@@ -76,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             });
         }
     }
+    hide_credentials(&mut all)?;
     all.retain(|c| !c.differences.is_empty());
     arguments
         .output
@@ -84,6 +84,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         0 => Ok(()),
         n => Err(Failure::Differs(n)),
     }
+}
+
+/// Those of the layers are in files that somebody compares; those of the environment are of whoever runs this.
+fn hide_credentials(all: &mut [Compared]) -> Result<(), Failure> {
+    let (of_environment, _) = input::load(&[Layer::built_in()], &input::settings())?;
+    let differences = all.iter_mut().flat_map(|c| &mut c.differences);
+    for Difference { diff, .. } in differences {
+        *diff = of_environment.secrets().mask(diff);
+    }
+    Ok(())
 }
 
 fn bundle(directories: &[PathBuf]) -> Result<(Arc<Bundle>, String), Failure> {

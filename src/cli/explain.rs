@@ -43,12 +43,12 @@ pub struct Arguments {
     #[command(flatten)]
     cluster: cluster::Options,
 
-    /// The test to explain, when the state has several; all of them by default
+    /// The test to explain, when the state has several; all of them by default. Not for timelines
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
 
     /// The time at which the rules are asked (RFC 3339); now by default. Not for timelines
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<Timestamp>,
 
     /// Of a timeline, print what changes when and which rule decides it
@@ -120,6 +120,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         return over_time(&bundle, arguments.output, &name, &source);
     }
+    if is_timeline && (arguments.at.is_some() || arguments.test.is_some()) {
+        let option = match arguments.at {
+            Some(_) => "--at",
+            None => "--test",
+        };
+        let problem = Problem::new(&name, format!("{option} is not for timelines"));
+        let help = "a timeline is of one test, and its last step is explained; --over-time prints all of it";
+        return Err(problem.help(help).into());
+    }
     let traces = if is_timeline {
         vec![of_timeline(&bundle, &name, &source)?]
     } else {
@@ -136,7 +145,7 @@ fn not_a_timeline(name: Option<&str>) -> Failure {
 
 fn over_time(bundle: &Arc<Bundle>, output: Style, name: &str, source: &str) -> Result<(), Failure> {
     let timeline: Timeline = yaml::from_str(name, source)?;
-    let moments = replay::over_time(bundle, &timeline).map_err(|e| Problem::new(name, e))?;
+    let moments = replay::over_time(bundle, &timeline).map_err(|e| e.problem(name, source))?;
     output.print(&moments, || table(&moments))
 }
 
@@ -186,7 +195,7 @@ fn table(moments: &[Moment]) -> String {
 
 fn of_timeline(bundle: &Arc<Bundle>, name: &str, source: &str) -> Result<Trace, Failure> {
     let timeline: Timeline = yaml::from_str(name, source)?;
-    replay::explain_end(bundle, &timeline).map_err(|e| Problem::new(name, e).into())
+    replay::explain_end(bundle, &timeline).map_err(|e| e.problem(name, source).into())
 }
 
 fn of_state(

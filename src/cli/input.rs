@@ -1,10 +1,12 @@
 //! Reading what the commands are given: files, standard input, the bundle.
 
 use super::{Failure, output};
+use crate::api::FieldError;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
-use crate::bundle::{Bundle, Layer, places, yaml};
+use crate::bundle::{Bundle, Layer, durations, places, yaml};
 use crate::layer_files;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
@@ -36,6 +38,18 @@ pub fn read(file: &Path) -> Result<String, Failure> {
         .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))
 }
 
+/// A duration of the command line.
+pub fn duration(written: &str) -> Result<SignedDuration, String> {
+    let read = durations::parse(written).filter(|d| !d.is_negative());
+    read.ok_or_else(|| format!("not a duration: {}", durations::HELP))
+}
+
+/// A time of the command line.
+pub fn time(written: &str) -> Result<Timestamp, String> {
+    let read = written.parse();
+    read.map_err(|_| "not a time: write it as `2026-01-01T12:30:00Z`".to_string())
+}
+
 /// The tests of a file, each valid and with its defaults.
 pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
     let mut tests = Vec::new();
@@ -43,6 +57,13 @@ pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
     let mut problems = Vec::new();
     for (n, document) in documents.into_iter().enumerate() {
         for (path, object) in items(document) {
+            // All that it lacks for one would hide that it is something else.
+            if let Some(why) = not_a_test(&object) {
+                let message = format!("this is no LocustTest: {why}");
+                let mistake = FieldError::new(format!("{path}kind"), message);
+                problems.extend(places::problems(name, text, n, &[mistake]));
+                continue;
+            }
             match LocustTest::parse_strict(object) {
                 Ok(test) => tests.push(test.to_value()),
                 Err(mut mistakes) => {
@@ -61,6 +82,14 @@ pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
         return Err(Problem::new(name, "there is no LocustTest in it").into());
     }
     Ok(tests)
+}
+
+fn not_a_test(object: &Value) -> Option<String> {
+    match object.get("kind").and_then(Value::as_str) {
+        Some("LocustTest") => None,
+        Some(kind) => Some(format!("kind is `{kind}`")),
+        None => Some("it names no kind".to_string()),
+    }
 }
 
 /// The objects of a document, each with its path: one, or those of a List as `kubectl get` prints it.

@@ -22,11 +22,7 @@ impl Format {
             Format::Yaml => {
                 let documents: Result<Vec<_>, _> = objects.iter().map(yaml::to_string).collect();
                 let yaml = documents?.join("---\n");
-                // A reader that is a program needs each character as it is.
-                Ok(match io::stdout().is_terminal() {
-                    true => visible(&yaml),
-                    false => yaml,
-                })
+                Ok(for_terminal(yaml))
             }
             Format::Json => {
                 let list = match objects {
@@ -39,6 +35,14 @@ impl Format {
                     .map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))
             }
         }
+    }
+}
+
+/// YAML as it is, for a reader that is a program needs each character; on a terminal without those that it obeys.
+fn for_terminal(yaml: String) -> String {
+    match io::stdout().is_terminal() {
+        true => visible(&yaml),
+        false => yaml,
     }
 }
 
@@ -73,7 +77,7 @@ impl Style {
     ) -> Result<(), Failure> {
         let printed = match self {
             Style::Text => highlight(&text()),
-            Style::Yaml => yaml::to_string(report)?,
+            Style::Yaml => for_terminal(yaml::to_string(report)?),
             Style::Json => {
                 let json = serde_json::to_string_pretty(report);
                 let json =

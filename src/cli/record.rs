@@ -61,7 +61,7 @@ pub struct Arguments {
     until_done: bool,
 
     /// Watch the test for so long, such as `90s` or `10m`
-    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until_done")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = input::duration, conflicts_with = "until_done")]
     lasting: Option<SignedDuration>,
 
     /// Write over a case that is there
@@ -116,6 +116,31 @@ fn write_children(
     write(arguments, layers, directory, "test.yaml", source)
 }
 
+/// What a case is made of.
+const FILES: [&str; 4] = [
+    "test.yaml",
+    "children.yaml",
+    "timeline.yaml",
+    "verdicts.yaml",
+];
+
+/// Makes the directory of a case, unless there is one already or it cannot be written to.
+fn prepare(arguments: &Arguments, directory: &Path) -> Result<(), Failure> {
+    let there = FILES.iter().find(|f| directory.join(f).exists());
+    if let Some(there) = there.filter(|_| !arguments.force) {
+        return Err(Failure::Other(format!(
+            "there is a case already ({}); --force writes over it",
+            directory.join(there).display()
+        )));
+    }
+    std::fs::create_dir_all(directory)
+        .map_err(|e| Failure::Other(format!("cannot make {}: {e}", directory.display())))?;
+    let probe = directory.join(".lotest-record");
+    std::fs::write(&probe, "")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|e| Failure::Other(format!("cannot write to {}: {e}", directory.display())))
+}
+
 /// Writes the input of a case, and beside it what the case gives.
 fn write(
     arguments: &Arguments,
@@ -130,22 +155,8 @@ fn write(
     };
     let outcome = case.run(layers).map_err(Failure::Problems)?;
     let directory = Path::new(directory);
-    let others = [
-        "test.yaml",
-        "children.yaml",
-        "timeline.yaml",
-        "verdicts.yaml",
-    ];
-    let there = others.iter().find(|f| directory.join(f).exists());
-    if let Some(there) = there.filter(|_| !arguments.force) {
-        return Err(Failure::Other(format!(
-            "there is a case already ({}); --force writes over it",
-            directory.join(there).display()
-        )));
-    }
-    std::fs::create_dir_all(directory)
-        .map_err(|e| Failure::Other(format!("cannot make {}: {e}", directory.display())))?;
-    for other in others.iter().filter(|o| ![file, outcome.file].contains(o)) {
+    prepare(arguments, directory)?;
+    for other in FILES.iter().filter(|o| ![file, outcome.file].contains(o)) {
         // What is left of a case of the other kind would be a mistake in this one.
         let _ = std::fs::remove_file(directory.join(other));
     }
@@ -164,6 +175,8 @@ fn watch(
     name: &str,
     directory: &str,
 ) -> Result<(), Failure> {
+    // What was watched cannot be watched again.
+    prepare(arguments, Path::new(directory))?;
     let bundle = Arc::new(arguments.layers.bundle()?);
     let recorded = arguments.cluster.with(async |cluster| {
         let mut recording = Recording {
@@ -173,10 +186,19 @@ fn watch(
             test: Value::Null,
             gone: false,
         };
-        recording.run(cluster, name, arguments.lasting).await?;
+        let end = recording.run(cluster, name, arguments.lasting).await;
+        if let Err(failure) = end {
+            if recording.recorder.is_none() {
+                return Err(failure);
+            }
+            output::error(&failure.to_string());
+            output::warning("what was seen until now is kept");
+        }
         Ok((recording.recorder, recording.test))
     })?;
     let (Some(mut recorder), test) = recorded else {
+        // Only one that is empty is removed.
+        let _ = std::fs::remove_dir(directory);
         return Err(Failure::Other(format!("no LocustTest `{name}` was seen")));
     };
     recorder.end(Timestamp::now());
@@ -196,7 +218,8 @@ fn watch(
 /// Says where the rules conclude something else from the timeline than they did in the cluster.
 fn compare(bundle: &Arc<Bundle>, name: &str, timeline: &str, test: &Value) -> Result<(), Failure> {
     let timeline: Timeline = yaml::from_str(name, timeline)?;
-    let replayed = replay::last_status(bundle, &timeline).map_err(Failure::Other)?;
+    let replayed =
+        replay::last_status(bundle, &timeline).map_err(|e| Failure::Other(e.to_string()))?;
     let there = |status: &Value| -> Vec<String> {
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let line = |c: &Value| {

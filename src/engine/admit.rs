@@ -63,7 +63,7 @@ fn judge(layers: &[Layer], settings: &BTreeMap<String, String>) -> Result<Admitt
     }
     match problems.is_empty() {
         true => Ok((bundle, warnings)),
-        false => Err(problems),
+        false => Err(bundle.secrets().mask_problems(problems)),
     }
 }
 

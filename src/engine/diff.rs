@@ -3,7 +3,7 @@
 use super::golden::forget_digest;
 use super::render::{self, Child};
 use super::replay::replay;
-use super::timeline::Timeline;
+use super::timeline::{Stopped, Timeline};
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, yaml};
 use serde::Serialize;
@@ -66,10 +66,10 @@ pub fn of_timeline(
     from: &Arc<Bundle>,
     to: &Arc<Bundle>,
     timeline: &Timeline,
-) -> Result<Option<Difference>, String> {
+) -> Result<Option<Difference>, Stopped> {
     let text = |bundle| {
         let entries = replay(bundle, timeline)?;
-        yaml::to_string(&entries).map_err(|e| e.to_string())
+        yaml::to_string(&entries).map_err(|e| Stopped::from(e.to_string()))
     };
     let (from, to) = (text(from)?, text(to)?);
     Ok(difference("verdicts".to_string(), Some(from), Some(to)))

@@ -15,6 +15,7 @@ use crate::bundle::values::{self, SETTINGS};
 use crate::bundle::{Bundle, Draft, Files, Layer, places, yaml};
 use serde_json::Value;
 use similar::TextDiff;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -51,10 +52,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was reviewed. Git may have written it with the line ends of Windows.
+    fn expected<'c>(&self, case: &'c Case) -> Option<Cow<'c, str>> {
+        let text = case.files.get(self.file)?;
+        Some(match text.contains("\r\n") {
+            true => text.replace("\r\n", "\n").into(),
+            false => text.into(),
+        })
+    }
+
+    /// Whether this is what was reviewed.
+    pub fn is_expected(&self, case: &Case) -> bool {
+        self.expected(case).is_some_and(|e| e == self.text)
+    }
+
     /// How this differs from what was reviewed, as a unified diff; nothing when it does not, or when nothing was.
     pub fn diff(&self, case: &Case) -> Option<String> {
-        let expected = case.files.get(self.file).filter(|e| **e != self.text)?;
-        let diff = TextDiff::from_lines(expected, &self.text);
+        let expected = self.expected(case).filter(|e| **e != self.text)?;
+        let diff = TextDiff::from_lines(&*expected, &self.text);
         let mut unified = diff.unified_diff();
         let unified = unified.context_radius(3);
         let header = unified.header(&case.path(self.file), "what the case gives now");
@@ -65,7 +80,7 @@ impl Outcome {
     pub fn problem(&self, case: &Case) -> Option<Problem> {
         let path = case.path(self.file);
         let help = "when the change is meant, run `lotest check --update` and review it";
-        let Some(expected) = case.files.get(self.file) else {
+        let Some(expected) = self.expected(case) else {
             return Some(Problem::new(&path, "the file is missing").help(help));
         };
         let diff = self.diff(case)?;
@@ -84,7 +99,7 @@ impl Outcome {
         );
         Some(
             Problem::new(&path, message)
-                .at(expected, same + 1, 1)
+                .at(&expected, same + 1, 1)
                 .help(help),
         )
     }
@@ -238,7 +253,7 @@ impl Case {
     fn verdicts(&self, bundle: &Arc<Bundle>, source: &str) -> Result<Outcome, Vec<Problem>> {
         let path = self.path(TIMELINE);
         let timeline: Timeline = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
-        let entries = replay(bundle, &timeline).map_err(|e| vec![Problem::new(&path, e)])?;
+        let entries = replay(bundle, &timeline).map_err(|e| vec![e.problem(&path, source)])?;
         let text = yaml::to_string(&entries).map_err(|p| vec![*p])?;
         let file = VERDICTS;
         Ok(Outcome { file, text })

@@ -74,6 +74,18 @@ pub struct Rendered {
 /// Renders the children of `test` (a v2 object with its defaults), in the order in
 /// which they are made: what runs pods comes last, then by name.
 pub fn render(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
+    let secrets = bundle.secrets();
+    let mut rendered = render_all(bundle, test).map_err(|mut problem| {
+        secrets.mask_problem(&mut problem);
+        problem
+    })?;
+    for warning in &mut rendered.warnings {
+        *warning = secrets.mask(warning);
+    }
+    Ok(rendered)
+}
+
+fn render_all(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
     let mut rendered = Rendered::default();
     let context = context! {
         test => minijinja::Value::from(Serde(test)),

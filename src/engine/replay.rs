@@ -10,8 +10,8 @@ use super::render::{Child, group, owner_reference, render, text};
 use super::rule::{Act, Occasion};
 use super::run::Revision;
 use super::timeline::{
-    BEGINNING, Entry, KubernetesEvent, LONGEST, Step, Timeline, changes, line, merge, patch_object,
-    since_beginning, written,
+    BEGINNING, Entry, KubernetesEvent, LONGEST, Step, Stopped, Timeline, changes, line, merge,
+    patch_object, since_beginning, written,
 };
 use super::verdict::{evaluate, explain};
 use crate::api::v2::LocustTest;
@@ -29,7 +29,7 @@ const DIGEST: &str = "digest of the bundle";
 const MAX_WRITES: usize = 10;
 
 /// Plays the whole timeline.
-pub fn replay(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Entry>, String> {
+pub fn replay(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Entry>, Stopped> {
     let mut player = Player::start(bundle, timeline, false)?;
     player.play(timeline)?;
     Ok(player.entries)
@@ -49,7 +49,7 @@ pub struct Moment {
 }
 
 /// Plays the whole timeline and says for each time what decided.
-pub fn over_time(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Moment>, String> {
+pub fn over_time(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Moment>, Stopped> {
     let mut player = Player::start(bundle, timeline, true)?;
     player.play(timeline)?;
     let mut phase = String::new();
@@ -69,17 +69,20 @@ pub fn over_time(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Vec<Moment
 }
 
 /// The status at the end of a timeline.
-pub fn last_status(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Value, String> {
+pub fn last_status(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Value, Stopped> {
     let mut player = Player::start(bundle, timeline, false)?;
     player.play(timeline)?;
     Ok(player.test["status"].take())
 }
 
 /// Plays the whole timeline and explains its last state.
-pub fn explain_end(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Trace, String> {
+pub fn explain_end(bundle: &Arc<Bundle>, timeline: &Timeline) -> Result<Trace, Stopped> {
     let mut player = Player::start(bundle, timeline, false)?;
     player.play(timeline)?;
-    let test = player.index.get(&player.key).ok_or("the test is gone")?;
+    let test = player
+        .index
+        .get(&player.key)
+        .ok_or_else(|| "the test is gone".to_string())?;
     let at = timeline.steps.last().map_or(SignedDuration::ZERO, |s| s.at);
     Ok(explain(bundle, test, BEGINNING + at).1)
 }
@@ -170,38 +173,46 @@ impl<'a> Player<'a> {
         Ok(player)
     }
 
-    fn play(&mut self, timeline: &Timeline) -> Result<(), String> {
+    fn play(&mut self, timeline: &Timeline) -> Result<(), Stopped> {
         let mut now = SignedDuration::ZERO;
-        for step in &timeline.steps {
-            if step.at < now {
-                return Err(format!(
-                    "the step at {} comes after one at {}",
-                    written(step.at),
-                    written(now)
-                ));
-            }
-            if step.at > LONGEST {
-                return Err(format!(
-                    "the step at {} comes after the longest time, {}",
-                    written(step.at),
-                    written(LONGEST)
-                ));
-            }
-            while let Some(timer) = self.next.map(since_beginning).filter(|t| *t < step.at) {
-                self.look(timer, Vec::new())?;
-            }
+        for (n, step) in timeline.steps.iter().enumerate() {
+            self.step(step, now).map_err(|message| Stopped {
+                step: Some(n),
+                message,
+            })?;
             now = step.at;
-            self.unwatched = step.restart || step.relist;
-            self.apply(step)?;
-            self.unwatched = false;
-            if step.restart {
-                self.restart(now);
-            } else if step.relist {
-                self.relist(now);
-            }
-            self.look(now, Vec::new())?;
         }
         Ok(())
+    }
+
+    fn step(&mut self, step: &Step, before: SignedDuration) -> Result<(), String> {
+        if step.at < before {
+            return Err(format!(
+                "the step at {} comes after one at {}",
+                written(step.at),
+                written(before)
+            ));
+        }
+        if step.at > LONGEST {
+            return Err(format!(
+                "the step at {} comes after the longest time, {}",
+                written(step.at),
+                written(LONGEST)
+            ));
+        }
+        while let Some(timer) = self.next.map(since_beginning).filter(|t| *t < step.at) {
+            self.look(timer, Vec::new())?;
+        }
+        let now = step.at;
+        self.unwatched = step.restart || step.relist;
+        self.apply(step)?;
+        self.unwatched = false;
+        if step.restart {
+            self.restart(now);
+        } else if step.relist {
+            self.relist(now);
+        }
+        self.look(now, Vec::new())
     }
 
     /// Makes a child as the API server answers when it is applied.

@@ -2,13 +2,16 @@
 
 use super::notice::Notice;
 use super::render::text;
+use crate::bundle::problem::Problem;
+use crate::bundle::{durations, tree};
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// When timelines begin: 2026-01-01T00:00:00Z.
 pub(super) const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -30,6 +33,7 @@ pub struct Timeline {
 pub(super) struct Step {
     /// Time since the test was created: `0s`, `90s`, `2m5s`. Never before that of the step above.
     #[schemars(with = "String")]
+    #[serde(deserialize_with = "duration")]
     pub(super) at: SignedDuration,
     /// The operator was not running when this happened; it starts again after it.
     #[serde(default)]
@@ -52,6 +56,48 @@ pub(super) struct Step {
     pub(super) events: Vec<KubernetesEvent>,
     /// Whether the API server fails to list events from now on.
     pub(super) lookups_fail: Option<bool>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let read = durations::parse(&text).filter(|d| !d.is_negative());
+    read.ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration: {}", durations::HELP)))
+}
+
+/// Why a timeline cannot be played.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The number of the step, from 0.
+    pub(super) step: Option<usize>,
+    pub(super) message: String,
+}
+
+impl From<String> for Stopped {
+    fn from(message: String) -> Stopped {
+        let step = None;
+        Stopped { step, message }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Stopped {
+    /// With the place of the step in the file of the timeline.
+    pub fn problem(&self, file: &str, source: &str) -> Problem {
+        let problem = Problem::new(file, &self.message);
+        let place = || {
+            let timeline = tree::parse(file, source, 0).ok()??;
+            timeline.place(&format!("steps[{}]", self.step?))
+        };
+        match place() {
+            Some(at) => problem.at(source, at.line, at.column),
+            None => problem,
+        }
+    }
 }
 
 /// As far as rules ask for it.

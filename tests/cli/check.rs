@@ -49,6 +49,10 @@ fn check_compares_and_updates() {
         "{out}"
     );
 
+    fs::write(&children, golden.replace('\n', "\r\n")).unwrap();
+    let out = run(&["check", root]).fine();
+    assert!(out.ends_with("golden cases: 1 passed\n"), "{out}");
+
     let changed = golden.replace("parallelism: 1\n  podFail", "parallelism: 7\n  podFail");
     fs::write(&children, &changed).unwrap();
     let ran = run(&["check", root]);
@@ -76,7 +80,7 @@ fn check_compares_and_updates() {
     assert!(ran.out.contains("error: spec: required"), "{}", ran.out);
     assert_eq!(
         (ran.code, ran.err.as_str()),
-        (1, "error: 1 of 1 golden cases failed\n")
+        (2, "error: 1 of 1 golden cases cannot be read\n")
     );
 }
 
@@ -138,5 +142,55 @@ fn a_case_has_values_of_its_own() {
     ] {
         assert!(ran.out.contains(&expected), "{expected}\n{}", ran.out);
     }
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 2);
+}
+
+#[test]
+fn a_case_that_cannot_be_read_is_bad_input() {
+    let root = directory("unreadable");
+    let test = root.join("test.yaml");
+    let case = root.to_str().unwrap();
+    let v1 = file(MINIMAL).replace("locust.io/v2", "locust.io/v1");
+    for (text, expected) in [("a: [", "test.yaml:"), (v1.as_str(), "test.yaml:3:1")] {
+        fs::write(&test, text).unwrap();
+        let ran = run(&["check", case]);
+        assert!(ran.out.contains(expected), "{}", ran.out);
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (2, "error: 1 of 1 golden cases cannot be read\n")
+        );
+    }
+    fs::write(&test, file(MINIMAL)).unwrap();
+    fs::write(root.join("timeline.yaml"), "a: b\n").unwrap();
+    let ran = run(&["check", case]);
+    assert!(ran.out.contains("a case has either"), "{}", ran.out);
+    assert_eq!(ran.code, 2);
+}
+
+#[test]
+fn check_says_what_to_name() {
+    run(&["check", "tests/layers/team"]).fails(
+        2,
+        "error: tests/layers/team is a layer: write --layer tests/layers/team",
+    );
+    let empty = directory("no-golden");
+    let ran = super::lotest(&["check"])
+        .current_dir(empty)
+        .output()
+        .unwrap();
+    super::Ran::of(ran).fails(
+        2,
+        "error: there is no directory ./golden: name a layer with --layer DIR, or directories with golden cases",
+    );
+}
+
+#[test]
+fn rights_over_core_kinds_can_be_pasted() {
+    let layer = directory("core-kind");
+    fs::create_dir_all(layer.join("templates")).unwrap();
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ test.metadata.name }}\n";
+    fs::write(layer.join("templates/x.yaml"), template).unwrap();
+    let out = run(&["check", "--layer", layer.to_str().unwrap()]).fine();
+    let expected = "- {apiGroups: [\"\"], resources: [configmaps], verbs: [";
+    assert!(out.contains(expected), "{out}");
 }

@@ -251,3 +251,35 @@ fn a_name_is_looked_for_in_a_cluster() {
             .contains("shop/checkout")
     );
 }
+
+#[test]
+fn a_timeline_has_one_test_and_its_own_times() {
+    let timeline = "golden/timeline/image-pull/timeline.yaml";
+    for option in [["--at", "2026-01-01T00:00:00Z"], ["--test", "load"]] {
+        run(&["explain", timeline, option[0], option[1]]).fails(
+            2,
+            &format!(
+                "error: {} is not for timelines\n  --> {timeline}\n  = help: a timeline is of one test, and its last step is explained; --over-time prints all of it",
+                option[0]
+            ),
+        );
+    }
+}
+
+#[test]
+fn times_and_durations_are_asked_for_in_words() {
+    for (arguments, expected) in [
+        (
+            ["explain", "x.yaml", "--at", "yesterday"],
+            "not a time: write it as `2026-01-01T12:30:00Z`",
+        ),
+        (
+            ["record", "x", "y", "--for=10"],
+            "not a duration: write days, hours, minutes and seconds, such as `90s`",
+        ),
+    ] {
+        let ran = run(&arguments);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+        assert_eq!(ran.code, 2);
+    }
+}

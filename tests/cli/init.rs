@@ -200,3 +200,16 @@ fn record_makes_a_case_of_a_file() {
     );
     assert_eq!(ran.code, 2);
 }
+
+#[test]
+fn record_looks_where_it_writes_before_it_watches() {
+    let root = directory("record-where");
+    fs::write(root.join("timeline.yaml"), "").unwrap();
+    fs::write(root.join("file"), "").unwrap();
+    let below = root.join("file/case");
+    for (path, expected) in [(&root, "there is a case already"), (&below, "cannot make")] {
+        let ran = run(&["record", "load", path.to_str().unwrap(), "--until-done"]);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+        assert_eq!(ran.code, 2);
+    }
+}

@@ -1,8 +1,10 @@
 //! What the commands say about layers: `check --layer`, `rbac`, `bundle`, `diff`. The layers are in tests/layers.
 
+use super::check::directory;
 use super::{MINIMAL, Ran, file, pipe, run, seen};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
 
 const TEAM: &str = "tests/layers/team";
 const ODD: &str = "tests/layers/odd";
@@ -175,4 +177,19 @@ fn diff_shows_objects_and_verdicts() {
         2,
         "error: cannot be read: No such file or directory (os error 2)\n  --> no-such-layer",
     );
+}
+
+/// A credential in the environment of whoever compares is theirs.
+#[test]
+fn diff_hides_credentials_of_the_environment() {
+    let layer = directory("diff-credentials");
+    fs::write(layer.join("values.yaml"), "kafka: {username: me}\n").unwrap();
+    let ran = super::lotest(&["diff", "--to", layer.to_str().unwrap(), MINIMAL])
+        .env("KAFKA_PASSWORD", "hunter2")
+        .output()
+        .unwrap();
+    let ran = Ran::of(ran);
+    assert!(ran.out.contains("          value: ***\n"), "{}", ran.out);
+    assert!(!format!("{}{}", ran.out, ran.err).contains("hunter2"));
+    assert_eq!(ran.code, 1);
 }

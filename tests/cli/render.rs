@@ -75,7 +75,7 @@ error: mapping values are not allowed in this context
     pipe(&["render"], "apiVersion: v1\nkind: Pod\n").fails(
         2,
         "\
-error: kind: this is \"Pod\", expected \"LocustTest\"
+error: kind: this is no LocustTest: kind is `Pod`
   --> standard input:2:1
   |
 2 | kind: Pod
@@ -208,5 +208,21 @@ fn settings_come_from_the_environment() {
             ran.err
         );
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    }
+}
+
+#[test]
+fn what_is_no_test_is_said_once() {
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\n";
+    for command in [&["render"][..], &["diff"], &["record", "-f", "-", "x"]] {
+        let ran = pipe(command, job);
+        assert!(
+            ran.err.starts_with(
+                "error: kind: this is no LocustTest: kind is `Job`\n  --> standard input:2:1"
+            ),
+            "{}",
+            ran.err
+        );
+        assert_eq!((ran.code, ran.err.matches("error").count()), (2, 1));
     }
 }

@@ -105,6 +105,9 @@ mistakes! {
     types_unknown_type: ("types.yaml", "integer: [ttl", "int: [ttl");
     environment_unknown_value: ("environment.yaml", ": ttlSecondsAfterFinished", ": ttlSeconds");
 
+    environment_sets_a_map: ("environment.yaml", ": ttlSecondsAfterFinished", ": pods.labels");
+    environment_sets_a_list: ("environment.yaml", ": ttlSecondsAfterFinished", ": pods.tolerations");
+
     // Files.
     unknown_rule_file: ("rules/signal.yaml", "", "[]\n");
     unknown_rule_file_like_no_other: ("rules/x.yaml", "", "[]\n");

@@ -26,6 +26,7 @@ mod overlays;
 mod play;
 mod record;
 mod replica;
+mod secrets;
 mod settings;
 mod support;
 mod verdicts;

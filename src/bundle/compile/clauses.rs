@@ -1,6 +1,7 @@
 //! What rules are made of, compiled: clauses, paths, texts and durations.
 
 use super::Compiler;
+use crate::bundle::durations;
 use crate::bundle::problem::nearest;
 use crate::bundle::rules as written;
 use crate::bundle::tree::At;
@@ -274,19 +275,16 @@ impl Compiler<'_> {
         if text == "never" {
             return Some(Lasting::Never);
         }
-        match text.parse::<SignedDuration>() {
-            Ok(duration) if duration.subsec_nanos() != 0 => {
+        match durations::parse(&text) {
+            Some(duration) if duration.subsec_nanos() != 0 => {
                 self.problem(written.at, format!("{subject} is not in whole seconds"))
                     .help = Some("the API server dates to the second; write `1s`, or `0s`".into());
                 None
             }
-            Ok(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
+            Some(duration) if !duration.is_negative() => Some(Lasting::For(duration)),
             _ => {
                 self.problem(written.at, format!("{subject} is not a duration"))
-                    .help = Some(
-                    "write hours, minutes and seconds, such as `90s`, `2m` or `1h30m`, or `never`"
-                        .into(),
-                );
+                    .help = Some(format!("{}, or `never`", durations::HELP));
                 None
             }
         }
