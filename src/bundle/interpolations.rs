@@ -188,4 +188,15 @@ mod tests {
             assert!(problems(source) > 0, "{source}");
         }
     }
+
+    #[test]
+    fn a_template_may_end_anywhere() {
+        let built_in = crate::bundle::Layer::built_in();
+        let text = &built_in.files["templates/service.yaml"];
+        for (end, _) in text.char_indices() {
+            for tail in ["", "x{{", "x{{}", "x{{€"] {
+                problems(&format!("{}{tail}", &text[..end]));
+            }
+        }
+    }
 }

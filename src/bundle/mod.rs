@@ -13,6 +13,7 @@ pub mod places;
 pub mod problem;
 pub mod rules;
 pub mod schema;
+pub mod selector;
 pub mod templates;
 pub mod tree;
 pub mod typed;
@@ -55,8 +56,13 @@ impl Bundle {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let mut sources = Sources::default();
-        for layer in layers {
+        for (n, layer) in layers.iter().enumerate() {
             layer.check_names(&mut problems);
+            // Two files of one name could not be told apart: each would be below the other.
+            if layers[..n].iter().any(|below| below.is_same(layer)) {
+                let problem = Problem::new(layer.title(), "the layer is named twice");
+                return Err(vec![problem.help("name each directory once")]);
+            }
         }
         let values = values::load(layers, settings, &mut sources, &mut problems, &mut warnings);
         // What is wrong with a value is said once, not again where a rule takes it.

@@ -43,7 +43,8 @@ pub struct Problem {
     pub column: usize,
     pub message: String,
     pub help: Option<String>,
-    excerpt: Option<String>,
+    /// What is shown of the line, and in which column of it the caret goes.
+    excerpt: Option<(String, usize)>,
 }
 
 impl Problem {
@@ -58,14 +59,14 @@ impl Problem {
         }
     }
 
-    /// Places the mistake in `source` and keeps the line for the excerpt.
+    /// Places the mistake in `source` and keeps the part of the line that is shown.
     pub fn at(mut self, source: &str, line: usize, column: usize) -> Self {
         self.line = line;
         self.column = column.max(1);
         self.excerpt = line
             .checked_sub(1)
             .and_then(|n| source.lines().nth(n))
-            .map(str::to_string);
+            .map(|line| excerpt(line, self.column));
         self
     }
 
@@ -99,8 +100,7 @@ impl fmt::Display for Problem {
         } else {
             write!(f, "  --> {}:{}:{}", self.file, self.line, self.column)?;
         }
-        if let Some(line) = &self.excerpt {
-            let (excerpt, caret) = excerpt(line, self.column);
+        if let Some((excerpt, caret)) = &self.excerpt {
             let gutter = self.line.to_string().len();
             write!(f, "\n{:gutter$} |", "")?;
             write!(f, "\n{} | {excerpt}", self.line)?;

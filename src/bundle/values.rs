@@ -3,6 +3,7 @@
 
 use super::layer::{Layer, Sources};
 use super::problem::{Problem, nearest};
+use super::selector;
 use super::tree::{self, At, Content, Entry, Node};
 use super::typed::{self, Placed};
 use jiff::SignedDuration;
@@ -34,6 +35,7 @@ pub struct Types {
     duration: Vec<String>,
     quantity: Vec<String>,
     object_name: Vec<String>,
+    label_selector: Vec<String>,
     integer: Vec<String>,
     map: Vec<String>,
     secret: Vec<String>,
@@ -45,6 +47,7 @@ pub enum Kind {
     Duration,
     Quantity,
     ObjectName,
+    LabelSelector,
     /// A whole number, or null.
     Integer,
     /// With keys of any name.
@@ -65,6 +68,7 @@ impl Types {
             (&self.duration, Kind::Duration),
             (&self.quantity, Kind::Quantity),
             (&self.object_name, Kind::ObjectName),
+            (&self.label_selector, Kind::LabelSelector),
             (&self.integer, Kind::Integer),
             (&self.map, Kind::Map),
         ];
@@ -367,6 +371,7 @@ impl Merge<'_> {
             Kind::Integer => scalar.is_some_and(|v| v.is_null() || v.is_i64()),
             Kind::Duration => text.is_some_and(is_duration),
             Kind::ObjectName => text.is_some_and(|t| t.is_empty() || is_object_name(t)),
+            Kind::LabelSelector => text.is_some_and(|t| selector::parse(t).is_ok()),
             // YAML reads 1 as a number; Kubernetes takes it for a quantity.
             Kind::Quantity => match scalar {
                 Some(Value::Number(n)) => return self.fits(kind, path, &quoted(node, n)),
@@ -429,6 +434,10 @@ fn expected(kind: Kind) -> (&'static str, &'static str) {
             "an object name",
             "write lower-case letters, digits, dots and dashes, or \"\" for none",
         ),
+        Kind::LabelSelector => (
+            "a label selector",
+            "write a label and its value, `label=value`; join several with commas",
+        ),
         Kind::Integer => (
             "a whole number",
             "write it without quotes, or null for none",
@@ -456,6 +465,9 @@ fn parse(kind: Kind, text: &str) -> Result<Value, Mistake> {
         Kind::ObjectName if !is_object_name(text) => Err(Mistake::Refuse(
             "an object name (lower-case letters, digits, dots and dashes)",
         )),
+        Kind::LabelSelector if selector::parse(text).is_err() => {
+            Err(Mistake::Refuse("a label selector such as label=value"))
+        }
         Kind::Duration if !is_duration(text) => {
             Err(Mistake::Refuse("a duration such as 90s, 2m or 1h30m"))
         }
@@ -499,7 +511,7 @@ fn is_quantity(text: &str) -> bool {
 }
 
 /// A DNS subdomain (RFC 1123).
-fn is_object_name(text: &str) -> bool {
+pub(super) fn is_object_name(text: &str) -> bool {
     let label = |l: &str| {
         !l.is_empty()
             && !l.starts_with('-')

@@ -3,7 +3,7 @@
 //!
 //! That an operator goes on with what it had is tested in tests/cluster/broken.rs.
 
-use lotest::bundle::{Bundle, Layer};
+use lotest::bundle::Layer;
 use lotest::engine::admit::admit;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -46,24 +46,6 @@ fn every_broken_override_is_told_what_to_mend() {
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "snapshots/overrides" }, {
             insta::assert_snapshot!(name.as_str(), text);
         });
-    }
-}
-
-/// A file that is written half while it is read is a mistake, whatever its end.
-#[test]
-fn half_a_template_is_read_without_a_panic() {
-    let built_in = Layer::built_in();
-    let templates = built_in.files.iter();
-    for (name, text) in templates.filter(|(name, _)| name.starts_with("templates/")) {
-        let ends = text.char_indices().filter(|(n, _)| {
-            let near_a_tag = text.get(n - 1.min(*n)..*n).filter(|_| n % 7 == 0);
-            near_a_tag.is_some_and(|c| "{}%#'\"".contains(c)) || n % 997 == 0
-        });
-        for (n, (end, _)) in ends.enumerate() {
-            let tail = ["", "x{{", "€", "x{{ €"][n % 4];
-            let files = BTreeMap::from([(name.clone(), format!("{}{tail}", &text[..end]))]);
-            let _ = Bundle::load(&[built_in.clone(), files.into()], &BTreeMap::new());
-        }
     }
 }
 
