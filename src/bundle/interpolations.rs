@@ -1,7 +1,6 @@
 //! The tags of a template, and the check that nothing touches an interpolation.
 
 use super::problem::Problem;
-use std::fmt::Write;
 
 /// Refuses text that touches an interpolation: a JSON value inside a longer
 /// scalar is not what anybody means.
@@ -15,7 +14,7 @@ pub(super) fn check_interpolations(file: &str, source: &str, problems: &mut Vec<
             || before.ends_with(['[', '{', '(']);
         let ends_value = after.is_empty()
             || after.starts_with([',', ']', '}', ':'])
-            || after.starts_with('#') && source[tag.end..].starts_with(' ');
+            || after.starts_with('#') && slice(source, tag.end, source.len()).starts_with(' ');
         if !starts_value || !ends_value {
             let problem = Problem::new(
                 file,
@@ -29,7 +28,10 @@ pub(super) fn check_interpolations(file: &str, source: &str, problems: &mut Vec<
 
 /// What to write instead of text that touches an interpolation.
 fn untouched(source: &str, tag: &Tag, before: &str, after: &str) -> String {
-    let inner = source[tag.start + 2..tag.end - 2].trim_matches('-').trim();
+    // A tag at the end of the file may lack its end, or a half of it.
+    let inner = slice(source, tag.start + 2, tag.end);
+    let inner = inner.strip_suffix("}}").unwrap_or(inner);
+    let inner = inner.trim_matches('-').trim();
     if before.starts_with('#') {
         return "a comment of a template is written {# ... #}".into();
     }
@@ -73,7 +75,7 @@ pub(super) struct Tag {
 pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let open = at + source[at..].find(['{']).filter(|_| at < source.len())?;
+        let open = at + source.get(at..)?.find('{')?;
         let (kind, close) = match source.get(open..open + 2) {
             Some("{{") => ("{{", "}}"),
             Some("{%") => ("{%", "%}"),
@@ -101,18 +103,24 @@ pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag> + '_ {
 fn closing(source: &str, from: usize, close: &str, strings: bool) -> usize {
     let mut quote = None;
     let mut escaped = false;
-    for (n, c) in source[from..].char_indices() {
+    let rest = slice(source, from, source.len());
+    for (n, c) in rest.char_indices() {
         match quote {
             Some(_) if escaped => escaped = false,
             Some(_) if c == '\\' => escaped = true,
             Some(q) if c == q => quote = None,
             Some(_) => {}
             None if strings && (c == '"' || c == '\'') => quote = Some(c),
-            None if source[from + n..].starts_with(close) => return from + n + close.len(),
+            None if slice(rest, n, rest.len()).starts_with(close) => return from + n + close.len(),
             None => {}
         }
     }
     source.len()
+}
+
+/// A part of the text; nothing where it is none.
+fn slice(text: &str, from: usize, to: usize) -> &str {
+    text.get(from..to).unwrap_or_default()
 }
 
 /// The text of the line before `at`, without block tags and comments.
@@ -121,23 +129,24 @@ fn text_before(source: &str, at: usize) -> String {
 }
 
 fn untrimmed(source: &str, at: usize) -> String {
-    let start = source[..at].rfind('\n').map_or(0, |n| n + 1);
-    without_blocks(&source[start..at])
+    let before = slice(source, 0, at);
+    without_blocks(before.rsplit('\n').next().unwrap_or_default())
 }
 
 fn text_after(source: &str, at: usize) -> String {
-    let end = source[at..].find('\n').map_or(source.len(), |n| at + n);
-    without_blocks(&source[at..end]).trim().to_string()
+    let after = slice(source, at, source.len());
+    let line = after.split('\n').next().unwrap_or_default();
+    without_blocks(line).trim().to_string()
 }
 
 fn without_blocks(text: &str) -> String {
     let mut out = String::new();
     let mut at = 0;
     for tag in tags(text).filter(|t| t.kind == "{%" || t.kind == "{#") {
-        out.push_str(&text[at..tag.start]);
+        out.push_str(slice(text, at, tag.start));
         at = tag.end;
     }
-    let _ = write!(out, "{}", &text[at..]);
+    out.push_str(slice(text, at, text.len()));
     out.trim_start().to_string()
 }
 
@@ -171,8 +180,23 @@ mod tests {
             "a: {{ b }}{{ c }}",
             "a:{{ b }}",
             "# {{ b }}",
+            "a: x{{",
+            "a: x{{}",
+            "x{{a",
+            "x{{€",
         ] {
             assert!(problems(source) > 0, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_template_may_end_anywhere() {
+        let built_in = crate::bundle::Layer::built_in();
+        let text = &built_in.files["templates/service.yaml"];
+        for (end, _) in text.char_indices() {
+            for tail in ["", "x{{", "x{{}", "x{{€"] {
+                problems(&format!("{}{tail}", &text[..end]));
+            }
         }
     }
 }

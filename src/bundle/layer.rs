@@ -6,6 +6,7 @@ use super::secrets::Secrets;
 use super::tree::At;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// The files of a layer by path, such as `templates/service.yaml`.
@@ -66,6 +67,12 @@ impl Layer {
         }
     }
 
+    /// Whether messages would call files of both by the same paths. Layers without a name may be several, as only those
+    /// that are made in memory have none.
+    pub(super) fn is_same(&self, other: &Layer) -> bool {
+        !self.name.is_empty() && plain(&self.name) == plain(&other.name)
+    }
+
     /// What messages call the layer.
     pub fn title(&self) -> &str {
         match self.name.as_str() {
@@ -104,6 +111,12 @@ impl Layer {
             problems.push(Problem::new(&self.path(file), "not a file of a layer").help(help));
         }
     }
+}
+
+/// A path without `.`, doubled slashes and a slash at its end.
+fn plain(path: &str) -> PathBuf {
+    let parts = Path::new(path).components();
+    parts.filter(|part| *part != Component::CurDir).collect()
 }
 
 /// All files that were read, by number.
@@ -172,5 +185,25 @@ impl Sources {
             })
         };
         find().unwrap_or(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_the_same_however_it_is_written() {
+        let layer = |name: &str| Layer {
+            name: name.into(),
+            ..Layer::default()
+        };
+        for other in ["a/b", "./a/b", "a/b/", "a//b", "a/./b/."] {
+            assert!(layer("a/b").is_same(&layer(other)), "{other}");
+        }
+        for other in ["a", "/a/b", "a/b/c", ""] {
+            assert!(!layer("a/b").is_same(&layer(other)), "{other}");
+        }
+        assert!(!Layer::default().is_same(&Layer::default()));
     }
 }

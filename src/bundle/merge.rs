@@ -124,6 +124,7 @@ pub fn merge(layers: &[Layer], sources: &mut Sources, problems: &mut Vec<Problem
                 continue;
             };
             let path = layers[layer].path(file);
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             let stem = name.trim_end_matches(".yaml");
             let Some(stem) = RULE_FILES.iter().find(|known| **known == stem) else {
                 problems.push(unknown_file(&path, stem));
@@ -297,7 +298,14 @@ impl Join<'_> {
                         (Content::List(below), Content::List(above)) => {
                             self.list(below, above, inner);
                         }
-                        (_, content) => below[n].value.content = content,
+                        // Whole, so that what is wrong with it is said where it was written.
+                        (_, content) => {
+                            below[n].at = entry.at;
+                            below[n].value = Node {
+                                at: entry.value.at,
+                                content,
+                            };
+                        }
                     }
                 }
                 (Some(_), None)

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod rules;
 pub mod schema;
 mod secrets;
+pub mod selector;
 pub mod templates;
 pub mod tree;
 pub mod typed;
@@ -52,7 +53,7 @@ pub struct Bundle {
 }
 
 /// What of a bundle does not depend on its values: many bundles that differ in those alone share it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Draft {
     env: Environment<'static>,
     templates: Arc<Templates>,
@@ -68,6 +69,14 @@ impl Draft {
         let mut sources = Sources::default();
         for (number, layer) in layers.iter().enumerate() {
             layer.check_names(number, &mut problems);
+            // Two files of one name could not be told apart: each would be below the other.
+            if layers[..number].iter().any(|below| below.is_same(layer)) {
+                let problem = Problem::new(layer.title(), "the layer is named twice");
+                return Draft {
+                    problems: vec![problem.help("name each directory once")],
+                    ..Draft::default()
+                };
+            }
         }
         let (env, templates) = templates::compile(layers, &mut problems);
         let merged = merge::merge(layers, &mut sources, &mut problems);

@@ -126,7 +126,9 @@ pub fn check(
                     "a template's own name means that of the layer below; name another".to_string(),
                 ),
                 false => {
-                    known.retain(|known| !templates.versions.is(known, file));
+                    // Its own name means what is below it, if there is anything.
+                    let has_below = templates.versions.below(file).is_some();
+                    known.retain(|known| has_below || !templates.versions.is(known, file));
                     let help = match templates.removed.get(stem(name)) {
                         Some(by) => format!("{by} removes it"),
                         None => near(name, known.iter().copied(), "templates are"),
@@ -209,7 +211,11 @@ fn fails(env: &Environment<'_>, probe: &str, kind: ErrorKind) -> bool {
     result.is_err_and(|e| e.kind() == kind)
 }
 
-fn near<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, all: &str) -> String {
+pub(super) fn near<'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    all: &str,
+) -> String {
     match nearest(name, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("{all} {}", known.collect::<Vec<_>>().join(", ")),

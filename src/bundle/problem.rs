@@ -7,6 +7,9 @@ use std::fmt;
 /// How much of a line an excerpt shows; a line of rendered text may hold a megabyte of a test.
 const EXCERPT: usize = 160;
 
+/// How much of a line is kept on either side of a mistake. More than is shown: what is not to be shown is found in it.
+const KEPT: usize = 2048;
+
 /// A place in a file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -59,14 +62,14 @@ impl Problem {
         }
     }
 
-    /// Places the mistake in `source` and keeps the line for the excerpt.
+    /// Places the mistake in `source` and keeps the part of the line that is shown.
     pub fn at(mut self, source: &str, line: usize, column: usize) -> Self {
         self.line = line;
         self.column = column.max(1);
         self.excerpt = line
             .checked_sub(1)
             .and_then(|n| source.lines().nth(n))
-            .map(|line| (line.to_string(), self.column));
+            .map(|line| around(line, self.column));
         self
     }
 
@@ -146,6 +149,13 @@ impl std::error::Error for Problem {}
 pub fn join(problems: &[Problem]) -> String {
     let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
     all.join("\n\n")
+}
+
+/// So much of a line as an excerpt may need, and the column in it: a line may hold megabytes.
+fn around(line: &str, column: usize) -> (String, usize) {
+    let before = column.saturating_sub(KEPT);
+    let kept = line.chars().skip(before).take(2 * KEPT).collect();
+    (kept, column - before)
 }
 
 /// The part of a line around a column, safe for a terminal, and where the caret goes below it.

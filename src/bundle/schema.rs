@@ -144,7 +144,7 @@ fn of_value(path: &str, node: &Node, types: &Types) -> Value {
         }),
         Kind::Integer => json!({"type": ["integer", "null"]}),
         Kind::Map => json!({"type": "object"}),
-        Kind::String => json!({"type": "string"}),
+        Kind::String | Kind::LabelSelector => json!({"type": "string"}),
         Kind::Number => json!({"type": "number"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::List => json!({"type": "array"}),

@@ -89,7 +89,7 @@ impl Versions {
 
 /// Compiles the templates of the layers, the lowest first; partials start with `_`.
 pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'static>, Templates) {
-    let mut templates = gather(layers);
+    let mut templates = gather(layers, problems);
     let mut env = environment(&templates.versions);
     let files = &templates.files;
     for (file, source) in files {
@@ -192,7 +192,7 @@ fn without_kind(file: &str, source: Option<&String>) -> Problem {
     Problem::new(file, "a child's template names its `apiVersion` and `kind`").help(help)
 }
 
-fn gather(layers: &[Layer]) -> Templates {
+fn gather(layers: &[Layer], problems: &mut Vec<Problem>) -> Templates {
     let mut templates = Templates::default();
     let Templates {
         files,
@@ -207,22 +207,30 @@ fn gather(layers: &[Layer]) -> Templates {
             .filter(|(f, _)| f.starts_with("templates/"));
         for (name, text) in own {
             let file = layer.path(name);
+            // Editors of other systems write a mark of the byte order, which YAML ignores.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             if removes(text) {
-                versions.top.remove(name);
+                if versions.top.remove(name).is_none() && !removed.contains_key(stem(name)) {
+                    let message = format!("no layer below has a template `{name}` to remove");
+                    let known = versions.top.keys().map(String::as_str);
+                    let help = names::near(name, known, "templates are");
+                    problems.push(Problem::new(&file, message).help(help));
+                    continue;
+                }
                 removed.insert(stem(name).to_string(), file);
                 continue;
             }
             removed.remove(stem(name));
             if let Some(below) = versions.top.get(name) {
                 // A copy of what is below changes nothing.
-                if files.get(below) == Some(text) {
+                if files.get(below).is_some_and(|known| known == text) {
                     continue;
                 }
                 versions.below.insert(file.clone(), below.clone());
             }
             versions.top.insert(name.clone(), file.clone());
             versions.names.insert(file.clone(), name.clone());
-            files.insert(file, text.clone());
+            files.insert(file, text.to_string());
         }
     }
     templates

@@ -1,6 +1,7 @@
 //! `types.yaml`: what may stand where in values.yaml, and whether a value is one of its type.
 
 use super::durations;
+use super::selector;
 use super::tree::Content;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +13,7 @@ pub struct Types {
     duration: Vec<String>,
     quantity: Vec<String>,
     object_name: Vec<String>,
+    label_selector: Vec<String>,
     integer: Vec<String>,
     map: Vec<String>,
     secret: Vec<String>,
@@ -23,6 +25,7 @@ pub enum Kind {
     Duration,
     Quantity,
     ObjectName,
+    LabelSelector,
     /// A whole number, or null.
     Integer,
     /// With keys of any name.
@@ -43,6 +46,7 @@ impl Types {
             (&self.duration, Kind::Duration),
             (&self.quantity, Kind::Quantity),
             (&self.object_name, Kind::ObjectName),
+            (&self.label_selector, Kind::LabelSelector),
             (&self.integer, Kind::Integer),
             (&self.map, Kind::Map),
         ];
@@ -95,6 +99,10 @@ pub(super) fn expected(kind: Kind) -> (&'static str, &'static str) {
             "a quantity",
             "write a number with a unit, such as `250m`, `128Mi` or `30M`, or \"\" for none",
         ),
+        Kind::LabelSelector => (
+            "a label selector",
+            "write a label and its value, `label=value`; join several with commas",
+        ),
         Kind::ObjectName => (
             "an object name",
             "write lower-case letters, digits, dots and dashes, or \"\" for none",
@@ -123,6 +131,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, Mistake> {
     match kind {
         Kind::Quantity if !is_quantity(text) => {
             Err(Mistake::Refuse("a quantity such as 250m, 128Mi or 30M"))
+        }
+        Kind::LabelSelector if selector::parse(text).is_err() => {
+            Err(Mistake::Refuse("a label selector such as label=value"))
         }
         Kind::ObjectName if !is_object_name(text) => Err(Mistake::Refuse(
             "an object name (lower-case letters, digits, dots and dashes)",

@@ -4,6 +4,7 @@
 use super::layer::{Layer, Sources};
 use super::problem::{Problem, nearest};
 use super::secrets::Secrets;
+use super::selector;
 use super::tree::{self, At, Content, Entry, Node};
 use super::typed::{self, Placed};
 use super::types::{
@@ -324,6 +325,7 @@ impl Merge<'_> {
             Kind::Integer => scalar.is_some_and(|v| v.is_null() || v.is_i64()),
             Kind::Duration => text.is_some_and(is_duration),
             Kind::ObjectName => text.is_some_and(|t| t.is_empty() || is_object_name(t)),
+            Kind::LabelSelector => text.is_some_and(|t| selector::parse(t).is_ok()),
             // YAML reads 1 as a number; Kubernetes takes it for a quantity.
             Kind::Quantity => match scalar {
                 Some(Value::Number(n)) => return self.fits(kind, path, &quoted(node, n)),

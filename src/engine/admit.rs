@@ -2,10 +2,10 @@
 //! give what was reviewed. `lotest check` and the operator ask the same.
 
 use super::golden::{self, Bundles, Case};
-use super::render::render;
+use super::render::{Child, at, render};
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
-use crate::bundle::{Bundle, Layer, yaml};
+use crate::bundle::{Bundle, Layer, selector, yaml};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,10 +75,39 @@ pub fn probe(bundle: &Bundle) -> Vec<Problem> {
         let Some(test) = test.and_then(|t| LocustTest::parse_strict(t).ok()) else {
             continue;
         };
-        if let Err(problem) = render(bundle, &test.to_value())
-            && !problems.contains(&*problem)
-        {
-            problems.push(*problem);
+        let found = match render(bundle, &test.to_value()) {
+            Err(problem) => vec![*problem],
+            Ok(rendered) => unseen_pods(bundle, &rendered.children),
+        };
+        for problem in found {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+    problems
+}
+
+/// Children whose pods `podSelector` does not select: the operator would never hear of them.
+fn unseen_pods(bundle: &Bundle, children: &[Child]) -> Vec<Problem> {
+    let selector = bundle.pod_selector();
+    let wanted = selector::parse(selector).unwrap_or_default();
+    let mut problems = Vec::new();
+    for child in children.iter().filter(|child| child.runs_pods()) {
+        let labels = at(&child.object, "/spec/template/metadata/labels");
+        let missing = wanted.iter().find(|(key, value)| {
+            let label = labels.and_then(|labels| labels.get(*key));
+            label.and_then(Value::as_str) != Some(*value)
+        });
+        let template = bundle.children().iter().find(|c| c.stem == child.stem);
+        if let (Some((key, value)), Some(template)) = (missing, template) {
+            let message = format!(
+                "its pods lack the label `{key}: {value}`: the operator would not see them"
+            );
+            let help = format!(
+                "`podSelector` in values.yaml is `{selector}`; give the pods this label, or select them by another"
+            );
+            problems.push(Problem::new(&template.file, message).help(help));
         }
     }
     problems
