@@ -15,7 +15,10 @@ fn test() -> Value {
     LocustTest::parse_strict(base()).unwrap().to_value()
 }
 
-fn said(files: &[(&str, &str)], settings: &[(&str, &str)]) -> String {
+/// Names with their texts.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn said(files: Pairs, settings: Pairs) -> String {
     let mut built_in = Layer::built_in();
     let mut layer = Layer {
         name: "cluster".into(),
@@ -60,11 +63,11 @@ fn a_credential_is_never_said() {
     let values = "kafka: {password: MARK}\n";
     for (template, expected) in templates {
         let template = ("templates/x.yaml", template);
-        let ways: [(&[(&str, &str)], &[(&str, &str)]); 2] = [
-            (&[template], &[("KAFKA_PASSWORD", "MARK")]),
-            (&[template, ("values.yaml", values)], &[]),
+        let ways: [[Pairs; 2]; 2] = [
+            [&[template], &[("KAFKA_PASSWORD", "MARK")]],
+            [&[template, ("values.yaml", values)], &[]],
         ];
-        for (files, settings) in ways {
+        for [files, settings] in ways {
             check(&said(files, settings), expected);
         }
     }
