@@ -174,7 +174,9 @@ fn digest(templates: &Templates, merged: &Merged, values: &Values) -> String {
     for (name, file) in templates.versions.all() {
         add(name);
         let mut version = Some(file);
-        while let Some(file) = version {
+        // A file has at most as many versions as there are files.
+        for _ in &templates.files {
+            let Some(file) = version else { break };
             add(templates.files.get(file).map_or("", String::as_str));
             version = templates.versions.below(file);
         }

@@ -3,6 +3,7 @@
 
 use super::golden::{self, Bundles, Case};
 use super::render::{Child, at, render};
+use super::rule::Target;
 use crate::api::v2::LocustTest;
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer, selector, yaml};
@@ -88,12 +89,22 @@ pub fn probe(bundle: &Bundle) -> Vec<Problem> {
     problems
 }
 
-/// Children whose pods `podSelector` does not select: the operator would never hear of them.
+/// Children that rules name and whose pods `podSelector` does not select: the operator would never hear of them. Of
+/// others, such as a team's own Job, it need not.
 fn unseen_pods(bundle: &Bundle, children: &[Child]) -> Vec<Problem> {
     let selector = bundle.pod_selector();
     let wanted = selector::parse(selector).unwrap_or_default();
     let mut problems = Vec::new();
-    for child in children.iter().filter(|child| child.runs_pods()) {
+    let named = |child: &&Child| {
+        let roles = bundle.rules.signals.iter().flat_map(|s| &s.roles).flatten();
+        let targets = bundle.rules.actions.iter().flat_map(|a| match &a.on {
+            Target::Children(stems) => stems.as_slice(),
+            Target::Test => &[],
+        });
+        roles.chain(targets).any(|stem| *stem == child.stem)
+    };
+    let runs_pods = |child: &&Child| child.runs_pods();
+    for child in children.iter().filter(runs_pods).filter(named) {
         let labels = at(&child.object, "/spec/template/metadata/labels");
         let missing = wanted.iter().find(|(key, value)| {
             let label = labels.and_then(|labels| labels.get(*key));

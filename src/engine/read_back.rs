@@ -106,8 +106,8 @@ fn block_below(key: &str, below: &[&str]) -> Option<(Value, usize)> {
 /// A value that is written exactly as JSON is written here.
 fn json(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;
-    // Of the texts that a template writes most are short and plain.
-    (value.to_string() == text).then_some(value)
+    let written = value.to_string();
+    (written == text).then_some(value)
 }
 
 /// The list or map at the end of a line, and what is before it. It must be written exactly as JSON is written here:

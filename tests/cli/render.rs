@@ -92,7 +92,7 @@ error: apiVersion: this is \"locust.io/v1\", expected \"locust.io/v2\"
     );
     pipe(&["render"], "just text").fails(
         2,
-        "error: kind: this is no LocustTest: it names no kind\n  --> standard input",
+        "error: the test: this is not an object\n  --> standard input",
     );
     pipe(&["render"], "# nothing\n").fails(
         2,
