@@ -2,6 +2,7 @@
 //! one, immutable, with a digest. [`Bundle::load`] takes files from memory and
 //! reports every mistake at once.
 
+mod blocks;
 mod compile;
 pub mod durations;
 pub mod filters;

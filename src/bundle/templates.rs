@@ -1,6 +1,7 @@
 //! The templates of a bundle: compiled, and checked for what would let text
 //! become structure.
 
+use super::blocks;
 use super::filters;
 use super::interpolations::{check_interpolations, tags};
 use super::layer::{Files, Layer};
@@ -121,6 +122,7 @@ pub fn compile(layers: &[Layer], problems: &mut Vec<Problem>) -> (Environment<'s
     for (file, source) in files {
         names::check(file, source, &templates, &env, problems);
         check_extends(file, source, &templates, problems);
+        blocks::check(file, source, &templates, problems);
     }
     templates.children = children;
     (env, templates)
