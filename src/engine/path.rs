@@ -78,6 +78,18 @@ impl Path {
         &self.root
     }
 
+    /// The plain names after the root, up to the first step that is none.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let steps = match &self.rest {
+            Rest::Steps(steps) => steps.as_slice(),
+            Rest::Query(_) => &[],
+        };
+        steps.iter().map_while(|step| match step {
+            Step::Name(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     pub fn as_str(&self) -> &str {
         &self.written
     }

@@ -13,6 +13,9 @@ use jiff::SignedDuration;
 use regex::Regex;
 use serde_json::Value;
 
+/// What the root `pods` has.
+const POD_COUNTS: &[&str] = &["total", "running", "pending", "active", "oldest"];
+
 /// A duration as rules write it.
 pub(super) enum Lasting {
     For(SignedDuration),
@@ -188,7 +191,7 @@ impl Compiler<'_> {
 
     fn known_root(&mut self, at: At, path: &Path, roots: &[&str]) -> bool {
         if roots.contains(&path.root()) {
-            return true;
+            return self.known_names(at, path);
         }
         let help = match nearest(path.root(), roots.iter().copied()) {
             Some(near) => format!("did you mean `$.{near}`?"),
@@ -201,6 +204,64 @@ impl Compiler<'_> {
         );
         self.problem(at, message).help = Some(help);
         false
+    }
+
+    /// Whether the names after the root are known, where it is known which there are.
+    fn known_names(&mut self, at: At, path: &Path) -> bool {
+        let mut names = path.names();
+        match path.root() {
+            "values" => return self.known_value(at, path),
+            "children" | "evidence" => {}
+            "run" if names.next() == Some("started") => {}
+            "pods" => {
+                let name = names.next().filter(|name| !POD_COUNTS.contains(name));
+                return name.is_none_or(|name| {
+                    self.unknown_name(at, path, name, POD_COUNTS);
+                    false
+                });
+            }
+            _ => return true,
+        }
+        let Some(stem) = names.next() else {
+            return true;
+        };
+        let known = self.known;
+        if known.children.contains(&stem) || known.others.contains(&stem) {
+            return true;
+        }
+        self.unknown_name(at, path, stem, &known.children);
+        false
+    }
+
+    fn known_value(&mut self, at: At, path: &Path) -> bool {
+        let Some(values) = self.known.values else {
+            return true;
+        };
+        let mut value = &values.value;
+        for name in path.names() {
+            let Some(map) = value.as_object() else {
+                return true;
+            };
+            let Some(below) = map.get(name) else {
+                let known: Vec<&str> = map.keys().map(String::as_str).collect();
+                let message = format!("the values have nothing at `{}`", path.as_str());
+                self.problem(at, message).help = Some(match nearest(name, known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add it to values.yaml; values of your own go below `extra`".into(),
+                });
+                return false;
+            };
+            value = below;
+        }
+        true
+    }
+
+    fn unknown_name(&mut self, at: At, path: &Path, name: &str, known: &[&str]) {
+        let message = format!("`{}`: there is no `{name}`", path.as_str());
+        self.problem(at, message).help = Some(match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", known.join(", ")),
+        });
     }
 
     pub(super) fn text(&mut self, written: &Placed, roots: &[&str]) -> Option<Text> {
