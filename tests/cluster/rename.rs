@@ -179,7 +179,7 @@ fn children(files: &mut Files, words: &mut Words, names: &mut Names) {
         let source = files.remove(&child.file).unwrap();
         files.insert(file.clone(), source);
         replace(files, "", &child.file, &file);
-        for root in ["children", "run.started"] {
+        for root in ["children", "evidence", "run.started"] {
             let place = |stem: &str| format!("{root}['{stem}']");
             replace(files, "rules/", &place(old), &place(&new));
         }
