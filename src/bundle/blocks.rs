@@ -3,7 +3,7 @@
 
 use super::interpolations::{Tag, tags};
 use super::names::extended;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, suggestion};
 use super::templates::Templates;
 
 /// Reports blocks that nothing below has, and text outside of blocks.
@@ -31,7 +31,11 @@ pub fn check(file: &str, source: &str, templates: &Templates, problems: &mut Vec
         match statement(source, &tag) {
             ("block", name) => {
                 if depth == 0 && !inherited.contains(&name) {
-                    say(tag.start, unknown(name), near(name, &inherited));
+                    say(
+                        tag.start,
+                        unknown(name),
+                        suggestion(name, inherited.iter().copied(), "blocks are"),
+                    );
                 }
                 depth += 1;
             }
@@ -52,13 +56,6 @@ pub fn check(file: &str, source: &str, templates: &Templates, problems: &mut Vec
 
 fn unknown(name: &str) -> String {
     format!("the template below has no block `{name}`")
-}
-
-fn near(name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("blocks are {}", known.join(", ")),
-    }
 }
 
 /// The blocks of all templates that a file extends, one through the other.

@@ -2,7 +2,7 @@
 //! them up when it comes to them, which for a branch that is seldom taken is long after the template was shipped.
 
 use super::interpolations::tags;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, suggestion};
 use super::templates::{Templates, stem};
 use minijinja::{Environment, ErrorKind};
 use regex::{Captures, Regex};
@@ -131,7 +131,7 @@ pub fn check(
                     known.retain(|known| has_below || !templates.versions.is(known, file));
                     let help = match templates.removed.get(stem(name)) {
                         Some(by) => format!("{by} removes it"),
-                        None => near(name, known.iter().copied(), "templates are"),
+                        None => suggestion(name, known.iter().copied(), "templates are"),
                     };
                     (format!("there is no template `{name}`"), help)
                 }
@@ -152,7 +152,7 @@ pub fn check(
                     _ => format!("0 is {name}"),
                 };
                 if fails(env, &probe, kind) {
-                    let help = near(name, known.iter().copied(), &format!("{what}s are"));
+                    let help = suggestion(name, known.iter().copied(), &format!("{what}s are"));
                     say(
                         start + found.start(),
                         format!("there is no {what} `{name}`"),
@@ -170,7 +170,7 @@ pub fn check(
                 || FUNCTIONS.contains(&name)
                 || templates.files.values().any(|source| defines(source, name));
             if !known && fails(env, &format!("{name}()"), ErrorKind::UnknownFunction) {
-                let help = near(name, FUNCTIONS.iter().copied(), "functions are");
+                let help = suggestion(name, FUNCTIONS.iter().copied(), "functions are");
                 say(
                     start + found.start(),
                     format!("there is no function `{name}`"),
@@ -209,17 +209,6 @@ fn defines(source: &str, name: &str) -> bool {
 fn fails(env: &Environment<'_>, probe: &str, kind: ErrorKind) -> bool {
     let result = env.compile_expression(probe).and_then(|e| e.eval(()));
     result.is_err_and(|e| e.kind() == kind)
-}
-
-pub(super) fn near<'a>(
-    name: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-    all: &str,
-) -> String {
-    match nearest(name, known.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{all} {}", known.collect::<Vec<_>>().join(", ")),
-    }
 }
 
 /// The code with its strings blanked, each byte in its place.

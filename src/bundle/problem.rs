@@ -186,6 +186,18 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
+/// The nearest of `known`, or all of them after `all`, such as `fields here are`.
+pub fn suggestion<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+    all: &str,
+) -> String {
+    match nearest(name, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{all} {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

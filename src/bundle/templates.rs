@@ -6,7 +6,7 @@ use super::filters;
 use super::interpolations::{check_interpolations, tags};
 use super::layer::{Files, Layer};
 use super::names;
-use super::problem::Problem;
+use super::problem::{Problem, suggestion};
 use super::yaml;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
@@ -215,7 +215,7 @@ fn gather(layers: &[Layer], problems: &mut Vec<Problem>) -> Templates {
                 if versions.top.remove(name).is_none() && !removed.contains_key(stem(name)) {
                     let message = format!("no layer below has a template `{name}` to remove");
                     let known = versions.top.keys().map(String::as_str);
-                    let help = names::near(name, known, "templates are");
+                    let help = suggestion(name, known, "templates are");
                     problems.push(Problem::new(&file, message).help(help));
                     continue;
                 }

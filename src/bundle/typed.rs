@@ -1,7 +1,7 @@
 //! Types read from a [`Node`] with serde. A field of type [`Placed`] remembers where it stands, and a mistake says so too.
 
 use super::layer::Sources;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, suggestion};
 use super::tree::{At, Content, Entry, Node};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapDeserializer, SeqDeserializer};
@@ -83,12 +83,26 @@ impl de::Error for Mistake {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let message = format!("there is no field `{field}` here");
-        Mistake::new(message, Some(choice(field, expected, "fields here are")))
+        Mistake::new(
+            message,
+            Some(suggestion(
+                field,
+                expected.iter().copied(),
+                "fields here are",
+            )),
+        )
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let message = format!("`{variant}` is not allowed here");
-        Mistake::new(message, Some(choice(variant, expected, "write one of")))
+        Mistake::new(
+            message,
+            Some(suggestion(
+                variant,
+                expected.iter().copied(),
+                "write one of",
+            )),
+        )
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -105,13 +119,6 @@ fn in_words(expected: &str) -> &str {
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
         other if other.starts_with("struct ") => "a map",
         other => other,
-    }
-}
-
-fn choice(written: &str, expected: &[&'static str], all: &str) -> String {
-    match nearest(written, expected.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{all} {}", expected.join(", ")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading YAML: one set of options for everything the product reads, and
 //! parser errors turned into [`Problem`]s.
 
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, suggestion};
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 use std::fmt;
@@ -110,10 +110,18 @@ fn help(error: &Error) -> Option<String> {
     match error {
         Error::SerdeUnknownField {
             field, expected, ..
-        } => Some(choice(field, expected, "fields here are")),
+        } => Some(suggestion(
+            field,
+            expected.iter().copied(),
+            "fields here are",
+        )),
         Error::SerdeUnknownVariant {
             variant, expected, ..
-        } => Some(choice(variant, expected, "write one of")),
+        } => Some(suggestion(
+            variant,
+            expected.iter().copied(),
+            "write one of",
+        )),
         Error::MultipleDocuments { .. } => {
             Some("remove the `---`: one file is one document".into())
         }
@@ -156,10 +164,3 @@ const HINTS: &[(&str, &str)] = &[
         "write `key: value`, or `- value` in a list",
     ),
 ];
-
-fn choice(written: &str, expected: &[&'static str], all: &str) -> String {
-    match nearest(written, expected.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("{all} {}", expected.join(", ")),
-    }
-}

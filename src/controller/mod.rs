@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{Id, JoinError, JoinSet};
+pub(crate) use watch::plain;
 use watch::{Change, Watches};
 
 /// The field manager of every write.

@@ -237,15 +237,7 @@ async fn paused_at(number: usize) -> bool {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count, "{number}: {all:#?}");
-    let states = history.states();
-    let phase = |t: &Value| {
-        t["status"]["phase"]
-            .as_str()
-            .unwrap_or_default()
-            .to_string()
-    };
-    let mut phases: Vec<String> = states.iter().map(phase).collect();
-    phases.dedup();
+    let mut phases = history.phases();
     assert_eq!(phases.last().unwrap(), "Succeeded", "{number}: {phases:?}");
     phases.pop();
     assert!(

@@ -251,7 +251,7 @@ impl History {
     }
 
     /// The phases in their order, each once as long as it lasts; the time before the first is empty.
-    fn phases(&self) -> Vec<String> {
+    pub fn phases(&self) -> Vec<String> {
         let states = self.states();
         let phase = |t: &Value| {
             t["status"]["phase"]
