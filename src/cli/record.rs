@@ -18,6 +18,10 @@ use std::time::Duration;
 /// What is left to see of a test that has ended is waited for no longer than this.
 const LINGER: Duration = Duration::from_secs(30);
 
+/// The last change to a test that is done has been seen when none came for so long: the operator writes a status at most
+/// once a second.
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// What two clocks may differ by before it is said that something was missed.
 const LATE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -273,7 +277,7 @@ impl Recording<'_> {
         let end = tokio::time::sleep(lasting);
         let linger = tokio::time::sleep(for_ever);
         tokio::pin!(end, linger);
-        let mut lingers = false;
+        let mut latest = None;
         loop {
             tokio::select! {
                 () = &mut end => return Ok(()),
@@ -284,12 +288,14 @@ impl Recording<'_> {
                     Some(change) => self.take(change?),
                 },
             }
-            if self.gone || (lasting == for_ever && self.is_done()) {
+            if self.gone {
                 return Ok(());
             }
-            if lasting == for_ever && self.has_ended() && !lingers {
-                lingers = true;
-                linger.as_mut().reset(tokio::time::Instant::now() + LINGER);
+            if lasting == for_ever && self.has_ended() {
+                let now = tokio::time::Instant::now();
+                let latest = *latest.get_or_insert(now + LINGER);
+                let wait = if self.is_done() { SETTLE } else { LINGER };
+                linger.as_mut().reset(latest.min(now + wait));
             }
         }
     }
