@@ -2,9 +2,11 @@
 //! of a name that the other has not.
 
 use super::interpolations::{Tag, tags};
+use super::lines::Lines;
 use super::names::extended;
 use super::problem::{Problem, suggestion};
 use super::templates::Templates;
+use std::cell::LazyCell;
 
 /// Reports blocks that nothing below has, and text outside of blocks.
 pub fn check(file: &str, source: &str, templates: &Templates, problems: &mut Vec<Problem>) {
@@ -12,8 +14,9 @@ pub fn check(file: &str, source: &str, templates: &Templates, problems: &mut Vec
         return;
     }
     let inherited = inherited(file, templates);
+    let lines = LazyCell::new(|| Lines::of(source));
     let mut say = |offset: usize, message: String, help: String| {
-        let problem = Problem::new(file, message).at_offset(source, offset);
+        let problem = Problem::new(file, message).within(&lines, lines.place(offset));
         problems.push(problem.help(help));
     };
     let mut depth = 0usize;

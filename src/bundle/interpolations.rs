@@ -1,10 +1,13 @@
 //! The tags of a template, and the check that nothing touches an interpolation.
 
+use super::lines::Lines;
 use super::problem::Problem;
+use std::cell::LazyCell;
 
 /// Refuses text that touches an interpolation: a JSON value inside a longer
 /// scalar is not what anybody means.
 pub(super) fn check_interpolations(file: &str, source: &str, problems: &mut Vec<Problem>) {
+    let lines = LazyCell::new(|| Lines::of(source));
     for tag in tags(source).filter(|t| t.kind == "{{") {
         let before = text_before(source, tag.start);
         let after = text_after(source, tag.end);
@@ -21,7 +24,7 @@ pub(super) fn check_interpolations(file: &str, source: &str, problems: &mut Vec<
                 "text touches an interpolation, which is a whole JSON value",
             );
             let help = untouched(source, &tag, &before, &after);
-            problems.push(problem.at_offset(source, tag.start).help(help));
+            problems.push(problem.within(&lines, lines.place(tag.start)).help(help));
         }
     }
 }

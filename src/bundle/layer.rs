@@ -1,13 +1,13 @@
 //! Layers: directories of templates, rules and values, each on top of the one before it; and the files that they are made
 //! of, by number, for messages.
 
+use super::lines::Lines;
 use super::problem::{Place, Problem, nearest};
 use super::secrets::Secrets;
 use super::tree::At;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 /// The files of a layer by path, such as `templates/service.yaml`.
 pub type Files = BTreeMap<String, String>;
@@ -133,7 +133,7 @@ pub struct Source {
     pub layer: usize,
     /// What messages call it.
     pub path: String,
-    pub text: Arc<str>,
+    pub text: Lines,
 }
 
 impl Sources {
@@ -141,7 +141,7 @@ impl Sources {
         self.all.push(Source {
             layer,
             path,
-            text: text.into(),
+            text: Lines::of(text),
         });
         self.all.len() - 1
     }
@@ -159,25 +159,17 @@ impl Sources {
     pub fn problem(&self, at: At, message: impl Into<String>) -> Problem {
         match self.get(at) {
             None => Problem::new("", message),
-            Some(source) => {
-                Problem::new(&source.path, message).at(&source.text, at.line, at.column)
-            }
+            Some(source) => Problem::new(&source.path, message).within(&source.text, at.place()),
         }
     }
 
     /// Where `text` stands, `skip` bytes or more behind `from`; `from` when it is written in another way.
     pub fn find(&self, from: At, skip: usize, text: &str) -> At {
         let find = || {
-            let source = &self.get(from)?.text;
-            let Place { line, column } = {
-                let place = Place {
-                    line: from.line,
-                    column: from.column,
-                };
-                let start = place.offset(source)? + skip;
-                let found = start + source.get(start..)?.find(text)?;
-                Place::of_offset(source, found)
-            };
+            let lines = &self.get(from)?.text;
+            let start = lines.offset(from.place())? + skip;
+            let found = start + lines.text().get(start..)?.find(text)?;
+            let Place { line, column } = lines.place(found);
             Some(At {
                 line,
                 column,

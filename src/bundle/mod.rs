@@ -8,6 +8,7 @@ pub mod durations;
 pub mod filters;
 mod interpolations;
 pub mod layer;
+mod lines;
 mod merge;
 mod names;
 pub mod origins;
@@ -32,7 +33,7 @@ use merge::Merged;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use problem::Problem;
-use secrets::Secrets;
+pub use secrets::Secrets;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -115,7 +116,7 @@ impl Draft {
         let Some(values) = values.filter(|_| problems.is_empty()) else {
             problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             problems.dedup();
-            return Err(sources.secrets.mask_problems(problems));
+            return Err(sources.secrets.mask_problems(problem::first(problems)));
         };
         let digest = digest(templates, merged, &values);
         let bundle = Bundle {

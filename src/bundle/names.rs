@@ -2,10 +2,12 @@
 //! them up when it comes to them, which for a branch that is seldom taken is long after the template was shipped.
 
 use super::interpolations::tags;
+use super::lines::Lines;
 use super::problem::{Problem, suggestion};
 use super::templates::{Templates, stem};
 use minijinja::{Environment, ErrorKind};
 use regex::{Captures, Regex};
+use std::cell::LazyCell;
 use std::sync::LazyLock;
 
 /// What templates use besides their own names; for "did you mean".
@@ -102,12 +104,10 @@ pub fn check(
     env: &Environment<'_>,
     problems: &mut Vec<Problem>,
 ) {
+    let lines = LazyCell::new(|| Lines::of(source));
     let mut say = |offset: usize, message: String, help: String| {
-        problems.push(
-            Problem::new(file, message)
-                .at_offset(source, offset)
-                .help(help),
-        );
+        let problem = Problem::new(file, message).within(&lines, lines.place(offset));
+        problems.push(problem.help(help));
     };
     for tag in tags(source).filter(|t| t.kind == "{{" || t.kind == "{%") {
         let start = tag.start + 2;

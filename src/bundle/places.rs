@@ -1,5 +1,6 @@
 //! Where in a YAML file a field is, for mistakes that are found in the data and not by the parser.
 
+use super::lines::Lines;
 use super::problem::Problem;
 use super::tree;
 use crate::api::FieldError;
@@ -12,10 +13,11 @@ pub fn problems(
     mistakes: &[FieldError],
 ) -> Vec<Problem> {
     let documents = tree::parse_all(file, source, 0).unwrap_or_default();
+    let lines = Lines::of(source);
     let problem = |mistake: &FieldError| {
         let problem = Problem::new(file, mistake.to_string());
         match documents.get(document).and_then(|d| d.place(&mistake.path)) {
-            Some(at) => problem.at(source, at.line, at.column),
+            Some(at) => problem.within(&lines, at.place()),
             None => problem,
         }
     };

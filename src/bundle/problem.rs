@@ -1,7 +1,9 @@
 //! A mistake in something a person wrote: which file, where in it, what is
 //! wrong and what to write instead.
 
+use super::lines::Lines;
 use crate::engine::text::{escape, is_bidi};
+use std::borrow::Cow;
 use std::fmt;
 
 /// How much of a line an excerpt shows; a line of rendered text may hold a megabyte of a test.
@@ -9,6 +11,9 @@ const EXCERPT: usize = 160;
 
 /// How much of a line is kept on either side of a mistake. More than is shown: what is not to be shown is found in it.
 const KEPT: usize = 2048;
+
+/// So many mistakes are said one by one. Who made more made most of them in one way, and nobody reads on.
+const MOST: usize = 100;
 
 /// A place in a file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +51,16 @@ pub struct Problem {
     pub column: usize,
     pub message: String,
     pub help: Option<String>,
-    /// The line, and the column in it.
-    excerpt: Option<(String, usize)>,
+    excerpt: Option<Excerpt>,
+}
+
+/// The line of a mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Excerpt {
+    /// As it is in its text: of many mistakes only some are ever shown.
+    Of(Lines),
+    /// What is kept of it, and the column in that.
+    Kept(String, usize),
 }
 
 impl Problem {
@@ -69,7 +82,8 @@ impl Problem {
         self.excerpt = line
             .checked_sub(1)
             .and_then(|n| source.lines().nth(n))
-            .map(|line| around(line, self.column));
+            .map(|line| around(line, self.column))
+            .map(|(line, column)| Excerpt::Kept(line, column));
         self
     }
 
@@ -77,6 +91,30 @@ impl Problem {
     pub fn at_offset(self, source: &str, offset: usize) -> Self {
         let Place { line, column } = Place::of_offset(source, offset);
         self.at(source, line, column)
+    }
+
+    /// The same as [`Problem::at`] for a text that may have many mistakes.
+    pub fn within(mut self, lines: &Lines, Place { line, column }: Place) -> Self {
+        self.line = line;
+        self.column = column.max(1);
+        self.excerpt = (line > 0).then(|| Excerpt::Of(lines.clone()));
+        self
+    }
+
+    /// The line that shows the mistake, as far as it is kept, and the column in it.
+    fn shown(&self) -> Option<(Cow<'_, str>, usize)> {
+        match self.excerpt.as_ref()? {
+            Excerpt::Kept(line, column) => Some((line.into(), *column)),
+            Excerpt::Of(lines) => {
+                let before = self.column.saturating_sub(KEPT);
+                let from = Place {
+                    line: self.line,
+                    column: before + 1,
+                };
+                let line = lines.part(from, 2 * KEPT)?;
+                Some((line.into(), self.column - before))
+            }
+        }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -93,14 +131,13 @@ impl Problem {
     pub fn change_texts(&mut self, change: impl Fn(&str) -> String) {
         self.message = change(&self.message);
         self.help = self.help.as_deref().map(&change);
-        if let Some((line, caret)) = &mut self.excerpt {
-            let changed = change(line);
-            if changed != *line {
-                let before: String = line.chars().take(*caret - 1).collect();
-                *caret = change(&before).chars().count() + 1;
-                *line = changed;
-            }
-        }
+        let kept = self.shown().and_then(|(line, caret)| {
+            let changed = change(&line);
+            let before: String = line.chars().take(caret - 1).collect();
+            let caret = change(&before).chars().count() + 1;
+            (changed != line).then_some(Excerpt::Kept(changed, caret))
+        });
+        self.excerpt = kept.or(self.excerpt.take());
     }
 
     /// `file:line:column: message`, for a status or a log line.
@@ -128,8 +165,8 @@ impl fmt::Display for Problem {
                 self.column
             )?;
         }
-        if let Some((line, column)) = &self.excerpt {
-            let (excerpt, caret) = excerpt(line, *column);
+        if let Some((line, column)) = self.shown() {
+            let (excerpt, caret) = excerpt(&line, column);
             let gutter = self.line.to_string().len();
             write!(f, "\n{:gutter$} |", "")?;
             write!(f, "\n{} | {excerpt}", self.line)?;
@@ -145,9 +182,25 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// All of them, as a person reads them.
+/// The first of many mistakes, and how many more there are.
+pub fn first(mut problems: Vec<Problem>) -> Vec<Problem> {
+    // What was shortened already stays as it is.
+    if problems.len() > MOST + 1 {
+        let more = problems.len() - MOST;
+        problems.truncate(MOST);
+        let file = problems.last().map_or("", |last| last.file.as_str());
+        let rest = Problem::new(file, format!("and {more} more mistakes"));
+        problems.push(rest.help("they are shown when those before them are mended"));
+    }
+    problems
+}
+
+/// All of them, as a person reads them; of many, the first.
 pub fn join(problems: &[Problem]) -> String {
-    let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    let all: Vec<String> = match problems.len() > MOST + 1 {
+        true => first(problems.to_vec()).iter().map(Problem::to_string).collect(),
+        false => problems.iter().map(Problem::to_string).collect(),
+    };
     all.join("\n\n")
 }
 
@@ -227,6 +280,35 @@ mod tests {
             let obeyed = |c: char| c != '\n' && (c.is_control() || is_bidi(c));
             assert!(!shown.contains(obeyed), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_the_same_however_the_text_was_read() {
+        let long = format!("{}x{}\r\n\t\u{e9} y", "a".repeat(5000), "b".repeat(5000));
+        for (line, column) in [(1, 1), (1, 5001), (1, 9000), (2, 3), (2, 99), (3, 1), (0, 0)] {
+            let mut once = Problem::new("f", "m").at(&long, line, column);
+            let mut many = Problem::new("f", "m").within(&Lines::of(&long), Place { line, column });
+            assert_eq!(once.to_string(), many.to_string(), "{line}:{column}");
+            for problem in [&mut once, &mut many] {
+                problem.change_texts(|text| text.replace(['x', 'y'], "***"));
+            }
+            assert_eq!(once.to_string(), many.to_string(), "{line}:{column}");
+        }
+    }
+
+    #[test]
+    fn of_many_mistakes_the_first_are_said_and_the_others_counted() {
+        let some = |n: usize| -> Vec<Problem> {
+            (0..n).map(|n| Problem::new("f", n.to_string())).collect()
+        };
+        for n in [0, 1, MOST, MOST + 1] {
+            assert_eq!(first(some(n)), some(n));
+        }
+        let shown = first(some(MOST + 2));
+        assert_eq!(shown[..MOST], some(MOST));
+        assert_eq!(shown[MOST].message, "and 2 more mistakes");
+        assert_eq!(first(shown.clone()), shown);
+        assert_eq!(join(&shown), join(&some(MOST + 2)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::layer::{Layer, Sources};
 use super::problem::Problem;
 use super::rules;
+use super::selector;
 use super::tree::{Content, Node};
 use super::types::{Kind, Types};
 use super::values;
@@ -144,7 +145,12 @@ fn of_value(path: &str, node: &Node, types: &Types) -> Value {
         }),
         Kind::Integer => json!({"type": ["integer", "null"]}),
         Kind::Map => json!({"type": "object"}),
-        Kind::String | Kind::LabelSelector => json!({"type": "string"}),
+        Kind::LabelSelector => json!({
+            "type": "string",
+            "pattern": selector::PATTERN,
+            "description": "Labels that objects must have: label=value, several joined by commas",
+        }),
+        Kind::String => json!({"type": "string"}),
         Kind::Number => json!({"type": "number"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::List => json!({"type": "array"}),

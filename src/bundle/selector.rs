@@ -1,5 +1,30 @@
 //! Label selectors as `podSelector` is one: labels and the values that they have, joined by commas.
 
+/// At most 63 characters, letters or digits at both ends.
+macro_rules! name {
+    () => {
+        "[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+    };
+}
+
+/// `key=value` with white space around either.
+macro_rules! pair {
+    () => {
+        concat!(
+            r"\s*(",
+            "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+            r"(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?",
+            name!(),
+            r"\s*==?\s*(",
+            name!(),
+            r")?\s*"
+        )
+    };
+}
+
+/// What [`parse`] takes, for JSON Schemas. (That a prefix has at most 253 characters is left out.)
+pub const PATTERN: &str = concat!("^", pair!(), "(,", pair!(), ")*$");
+
 /// The labels that a selector asks for; the error says what is wrong.
 pub fn parse(text: &str) -> Result<Vec<(&str, &str)>, String> {
     let part = |part| {

@@ -1,7 +1,7 @@
 //! What a person wrote in a YAML file, each part with the place where it stands, so that the parts of several layers can
 //! be joined and every mistake still names its own file.
 
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::yaml;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -16,6 +16,13 @@ pub struct At {
     pub file: usize,
     pub line: usize,
     pub column: usize,
+}
+
+impl At {
+    pub fn place(self) -> Place {
+        let At { line, column, .. } = self;
+        Place { line, column }
+    }
 }
 
 /// A part of a YAML document.

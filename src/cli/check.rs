@@ -6,6 +6,7 @@ use super::{Failure, input, output};
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer};
 use crate::engine::admit;
+use crate::engine::golden::Bundles;
 use crate::engine::rbac::{self, Rule};
 use crate::engine::unused::{self, Finding};
 use serde::Serialize;
@@ -65,8 +66,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..Report::default()
     };
     for (stack, cases) in cases(arguments, &layers)? {
+        let mut bundles = Bundles::new(stack);
         for stored in &cases {
-            report.run(stored, stack, &bundle, arguments.update)?;
+            report.run(stored, &mut bundles, &bundle, arguments.update)?;
         }
     }
     for warning in warnings {
@@ -145,11 +147,11 @@ impl Report {
     fn run(
         &mut self,
         stored: &Stored,
-        layers: &[Layer],
+        bundles: &mut Bundles,
         bundle: &Bundle,
         update: bool,
     ) -> Result<(), Failure> {
-        let (result, says) = match stored.case.run(layers) {
+        let (result, says) = match bundles.run(&stored.case) {
             Ok(outcome) => {
                 let path = stored.directory.join(outcome.file);
                 if outcome.is_expected(&stored.case) {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 /// Print the Roles that the operator needs for a bundle
 ///
-/// A ClusterRole and its binding; with --namespace a Role and a binding in each of these namespaces.
+/// A ClusterRole and its binding; with --namespace a Role and a binding in each of these namespaces, and one in the
+/// operator's own, where it sends events about its layers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lotest rbac | kubectl apply -f -
@@ -46,13 +47,19 @@ fn account(written: &str) -> Result<(String, String), String> {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rules = rbac::rules_for(&arguments.layers.bundle()?);
-    let objects: Vec<Value> = match arguments.namespaces.as_slice() {
-        [] => arguments.pair("ClusterRole", None, &rules).to_vec(),
-        some => some
-            .iter()
-            .flat_map(|n| arguments.pair("Role", Some(n), &rules))
-            .collect(),
-    };
+    let mut objects = Vec::new();
+    match arguments.namespaces.as_slice() {
+        [] => objects.extend(arguments.pair("ClusterRole", None, &rules)),
+        some => {
+            for namespace in some {
+                objects.extend(arguments.pair("Role", Some(namespace), &rules));
+            }
+            let own = &arguments.service_account.0;
+            if !some.contains(own) {
+                objects.extend(arguments.pair("Role", Some(own), &rbac::rules_at_home()));
+            }
+        }
+    }
     output::print(&arguments.output.print(&objects)?)
 }
 

@@ -20,6 +20,7 @@ use crate::engine::run::{Revision, Run};
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,8 +128,28 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
             }
         }
     }
+    outcome.conceal();
     outcome.took = began.elapsed();
     outcome
+}
+
+impl Outcome {
+    /// The API server quotes what it refuses, and in that may be a credential: it is in no log, and in nothing that is
+    /// kept for a status.
+    fn conceal(&mut self) {
+        let secrets = self.bundle.secrets();
+        let conceal = |text: &mut String| {
+            if let Cow::Owned(masked) = secrets.mask_told(text) {
+                *text = masked;
+            }
+        };
+        self.retry.iter_mut().for_each(conceal);
+        if let Some(run) = &mut self.run {
+            run.errors.iter_mut().for_each(conceal);
+            let messages = run.refused.iter_mut().filter_map(|r| r.get_mut("message"));
+            messages.for_each(|message| secrets.mask_value(message));
+        }
+    }
 }
 
 async fn write_status(

@@ -5,7 +5,7 @@ use super::golden::{self, Bundles, Case};
 use super::render::{Child, at, render};
 use super::rule::Target;
 use crate::api::v2::LocustTest;
-use crate::bundle::problem::Problem;
+use crate::bundle::problem::{self, Problem};
 use crate::bundle::{Bundle, Layer, selector, yaml};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ fn judge(layers: &[Layer], settings: &BTreeMap<String, String>) -> Result<Admitt
     }
     match problems.is_empty() {
         true => Ok((bundle, warnings)),
-        false => Err(bundle.secrets().mask_problems(problems)),
+        false => Err(bundle.secrets().mask_problems(problem::first(problems))),
     }
 }
 

@@ -191,7 +191,7 @@ impl Test {
 /// Whether a child that is gone has done what it was there for.
 fn is_done(bundle: &Bundle, child: &Value) -> bool {
     let done = bundle.rules.phase.done.as_ref();
-    done.is_some_and(|done| done.holds(&of_object(child, &bundle.values)) == Ok(Some(true)))
+    done.is_some_and(|done| done.holds(&of_object(child, bundle)) == Ok(Some(true)))
 }
 
 /// Marks a child that is gone and that nobody saw go.

@@ -3,7 +3,7 @@
 
 use super::path::{Path, Scope};
 use super::rule::{Class, Each, Signal};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Secrets};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> Po
     let scope = ObjectScope {
         object: pod,
         role: &role,
-        values: &bundle.values,
+        bundle,
     };
     for (n, signal) in candidates(bundle, Each::Pod, stem) {
         facts.try_signal(n, signal, &scope);
@@ -65,7 +65,7 @@ pub fn match_pod(bundle: &Bundle, stem: &str, pod: &Value, now: Timestamp) -> Po
                 status,
                 role: &role,
                 class: class_value(class),
-                values: &bundle.values,
+                bundle,
             };
             for (n, signal) in &rules {
                 if signal.classes.as_ref().is_none_or(|c| c.contains(&class)) {
@@ -84,7 +84,7 @@ pub fn match_child(bundle: &Bundle, stem: &str, child: &Value, now: Timestamp) -
     let scope = ObjectScope {
         object: child,
         role: &role,
-        values: &bundle.values,
+        bundle,
     };
     for (n, signal) in candidates(bundle, Each::Child, stem) {
         facts.try_signal(n, signal, &scope);
@@ -195,27 +195,31 @@ fn class_value(class: Class) -> &'static Value {
 }
 
 /// An object as rules about objects see it.
-pub(crate) fn of_object<'a>(object: &'a Value, values: &'a Value) -> impl Scope + 'a {
+pub(crate) fn of_object<'a>(object: &'a Value, bundle: &'a Bundle) -> impl Scope + 'a {
     ObjectScope {
         object,
         role: &Value::Null,
-        values,
+        bundle,
     }
 }
 
 struct ObjectScope<'a> {
     object: &'a Value,
     role: &'a Value,
-    values: &'a Value,
+    bundle: &'a Bundle,
 }
 
 impl Scope for ObjectScope<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
             "role" => Some(self.role),
-            "values" => Some(self.values),
+            "values" => Some(&self.bundle.values),
             field => self.object.get(field),
         }
+    }
+
+    fn secrets(&self) -> Option<&Secrets> {
+        Some(self.bundle.secrets())
     }
 }
 
@@ -226,7 +230,7 @@ struct ContainerScope<'a> {
     status: Option<&'a Value>,
     role: &'a Value,
     class: &'a Value,
-    values: &'a Value,
+    bundle: &'a Bundle,
 }
 
 impl Scope for ContainerScope<'_> {
@@ -236,9 +240,13 @@ impl Scope for ContainerScope<'_> {
             "container" => Some(self.spec),
             "class" => Some(self.class),
             "role" => Some(self.role),
-            "values" => Some(self.values),
+            "values" => Some(&self.bundle.values),
             "name" => self.spec.get("name"),
             field => self.status?.get(field),
         }
+    }
+
+    fn secrets(&self) -> Option<&Secrets> {
+        Some(self.bundle.secrets())
     }
 }

@@ -4,7 +4,7 @@
 use super::path::Scope;
 use super::render::text;
 use super::rule::{Event, EventType, Occasion};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Secrets};
 use serde_json::{Value, json};
 
 /// An event to send, about the test.
@@ -38,29 +38,49 @@ pub fn about_child(bundle: &Bundle, on: Occasion, child: &Value) -> Vec<Notice> 
         "name": text(child, "/metadata/name"),
         "uid": text(child, "/metadata/uid"),
     });
-    notices(bundle, on, &Root("child", facts, &Value::Null))
+    let root = Root {
+        name: "child",
+        facts,
+        test: &Value::Null,
+        bundle,
+    };
+    notices(on, &root)
 }
 
 /// What to say when a template has a warning about the test.
 pub fn about_warning(bundle: &Bundle, test: &Value, message: &str) -> Vec<Notice> {
-    let warning = Root("warning", json!({"message": message}), test);
-    notices(bundle, Occasion::Warning, &warning)
+    let root = Root {
+        name: "warning",
+        facts: json!({"message": message}),
+        test,
+        bundle,
+    };
+    notices(Occasion::Warning, &root)
 }
 
-fn notices(bundle: &Bundle, on: Occasion, scope: &dyn Scope) -> Vec<Notice> {
-    let rules = bundle.rules.notices.iter().filter(|n| n.on == on);
-    rules.map(|n| n.event.notice(scope)).collect()
+fn notices(on: Occasion, root: &Root) -> Vec<Notice> {
+    let rules = root.bundle.rules.notices.iter().filter(|n| n.on == on);
+    rules.map(|n| n.event.notice(root)).collect()
 }
 
 /// One root with its facts, and the test.
-struct Root<'a>(&'static str, Value, &'a Value);
+struct Root<'a> {
+    name: &'static str,
+    facts: Value,
+    test: &'a Value,
+    bundle: &'a Bundle,
+}
 
 impl Scope for Root<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
-            "test" => Some(self.2),
-            name if name == self.0 => Some(&self.1),
+            "test" => Some(self.test),
+            name if name == self.name => Some(&self.facts),
             _ => None,
         }
+    }
+
+    fn secrets(&self) -> Option<&Secrets> {
+        Some(self.bundle.secrets())
     }
 }

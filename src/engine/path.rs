@@ -5,6 +5,7 @@
 //! key (`[?@.type == 'Ready']`); those are walked here without allocating. All
 //! others go to jsonpath-rust.
 
+use crate::bundle::Secrets;
 use jsonpath_rust::parser::model::{
     Comparable, Comparison, Filter, FilterAtom, JpQuery, Literal, Segment, Selector, SingularQuery,
     SingularQuerySegment,
@@ -18,6 +19,11 @@ use std::borrow::Cow;
 pub trait Scope {
     /// The value of the root `name`, if there is one now.
     fn root(&self, name: &str) -> Option<&Value>;
+
+    /// The credentials that no text shows, whatever it quotes.
+    fn secrets(&self) -> Option<&Secrets> {
+        None
+    }
 }
 
 /// A compiled path.

@@ -55,6 +55,11 @@ pub fn rules_for(bundle: &Bundle) -> Vec<Rule> {
     rules
 }
 
+/// The rights in the operator's own namespace, where there are no tests: events about its pod say which layers are taken.
+pub fn rules_at_home() -> Vec<Rule> {
+    vec![rule("", "events", &["create"])]
+}
+
 /// The rights over some children.
 pub fn rules_of<'a>(children: impl IntoIterator<Item = &'a ChildTemplate>) -> Vec<Rule> {
     let mut rules = Vec::new();

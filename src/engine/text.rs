@@ -4,6 +4,7 @@
 //! empty.
 
 use super::path::{Path, Scope};
+use crate::bundle::Secrets;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -77,7 +78,7 @@ impl Text {
                         if !said.is_empty() {
                             out.push_str(", ");
                         }
-                        print(&mut out, value);
+                        print(&mut out, value, scope.secrets());
                         said.push(value);
                     }
                     missing = out.len() == length;
@@ -119,19 +120,23 @@ impl Text {
     }
 }
 
-fn print(out: &mut String, value: &Value) {
+fn print(out: &mut String, value: &Value, secrets: Option<&Secrets>) {
+    let mut say = |text: &str| {
+        let text = secrets.map_or(text.into(), |s| s.mask_told(text));
+        out.push_str(&escape(&text));
+    };
     match value {
         Value::Null => {}
-        Value::String(text) => out.push_str(&escape(text)),
+        Value::String(text) => say(text),
         Value::Array(values) => {
             for (n, value) in values.iter().enumerate() {
                 if n > 0 {
                     out.push_str(", ");
                 }
-                print(out, value);
+                print(out, value, secrets);
             }
         }
-        other => out.push_str(&escape(&other.to_string())),
+        other => say(&other.to_string()),
     }
 }
 

@@ -8,11 +8,11 @@ use super::facts::Test;
 use super::lookup::Question;
 use super::matcher::time;
 use super::notice::Notice;
-use super::path::Scope;
+use super::path::{Path, Scope};
 use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, Guard, Source};
 use super::signals::{FIRST_SEEN, Signals, gather};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Secrets};
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -128,7 +128,7 @@ struct Evaluation<'a> {
 struct VerdictScope<'a> {
     test: &'a Value,
     children: &'a Value,
-    values: &'a Value,
+    bundle: &'a Bundle,
     pods: Value,
     signals: Value,
     worst: Option<Value>,
@@ -142,7 +142,7 @@ impl Scope for VerdictScope<'_> {
         match name {
             "test" => Some(self.test),
             "children" => Some(self.children),
-            "values" => Some(self.values),
+            "values" => Some(&self.bundle.values),
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
             "worst" => self.worst.as_ref(),
@@ -151,6 +151,10 @@ impl Scope for VerdictScope<'_> {
             "phase" => Some(&self.phase),
             _ => None,
         }
+    }
+
+    fn secrets(&self) -> Option<&Secrets> {
+        Some(self.bundle.secrets())
     }
 }
 
@@ -171,7 +175,7 @@ impl<'a> Evaluation<'a> {
         let scope = VerdictScope {
             test: &test.object,
             children: &test.children,
-            values: &bundle.values,
+            bundle,
             pods: test.pods(),
             signals: Value::Null,
             worst: None,
@@ -353,15 +357,20 @@ impl<'a> Evaluation<'a> {
             return stored.cloned();
         }
         let wanted = self.holds(&field.when, &field.origin);
+        let found = |path: &Path| {
+            let mut found = path.first(&self.scope)?.clone();
+            self.bundle.secrets().mask_value(&mut found);
+            Some(found)
+        };
         let value = match &field.source {
             _ if !wanted => None,
             Source::Now => Some(self.now.to_string().into()),
-            Source::Path(path) => path.first(&self.scope).cloned(),
+            Source::Path(path) => found(path),
         };
         let kept = || if wanted { None } else { stored.cloned() };
         let default = || match field.default.as_ref()? {
             Operand::Literal(value) => Some(value.clone()),
-            Operand::Path(path) => path.first(&self.scope).cloned(),
+            Operand::Path(path) => found(path),
         };
         value.or_else(kept).or_else(default)
     }
@@ -389,6 +398,7 @@ impl<'a> Evaluation<'a> {
             Ok(Some(false)) => return Outcome::False,
             Ok(None) => return Outcome::Unknown,
             Err(message) => {
+                let message = self.bundle.secrets().mask_told(&message);
                 let message = format!("{}: {message}", guard.origin);
                 self.errors.push(message.clone());
                 return Outcome::Error(message);
