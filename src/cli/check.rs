@@ -5,6 +5,7 @@ use super::output::Style;
 use super::{Failure, input, output};
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, Layer};
+use crate::controller::Mistake;
 use crate::engine::admit;
 use crate::engine::golden::Bundles;
 use crate::engine::rbac::{self, Rule};
@@ -30,7 +31,8 @@ use std::path::PathBuf;
   lotest check --layer team --update   write the outputs again; review them with git diff
 
 Exit codes: 0 all cases give what was reviewed, 1 some do not, 2 bad usage or input,
-of a case too.")]
+of a case too. With -o yaml or json a bundle that cannot be loaded is printed as its
+`problems`: file, line, column, message, help.")]
 pub struct Arguments {
     /// Directories with golden cases, at any depth, to run against all layers. Default: those of each layer; ./golden
     /// when there is none
@@ -50,6 +52,22 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match check(arguments) {
+        Err(Failure::Problems(problems)) if arguments.output != Style::Text => {
+            let broken = Report {
+                problems: problems.iter().map(Mistake::from).collect(),
+                ..Report::default()
+            };
+            arguments.output.print(&broken, String::new)?;
+            Err(Failure::Other(
+                "the bundle cannot be loaded; `problems` says why".to_string(),
+            ))
+        }
+        result => result,
+    }
+}
+
+fn check(arguments: &Arguments) -> Result<(), Failure> {
     // The bundle as it is built in: a case says itself which settings it is about.
     let settings = BTreeMap::new();
     let layers = arguments.layers.read()?;
@@ -136,7 +154,12 @@ struct CaseReport {
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
+    /// Its digest; none when it cannot be loaded.
+    #[serde(skip_serializing_if = "String::is_empty")]
     bundle: String,
+    /// Why it cannot be loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Mistake>,
     cases: Vec<CaseReport>,
     /// What the operator needs and the built-in bundle does not.
     rights: Vec<Rule>,

@@ -1,6 +1,7 @@
 //! `lotest init`: a layer to start from.
 
-use super::{Failure, golden, output, schema};
+use super::output::{Style, Written};
+use super::{Failure, golden, schema};
 use crate::bundle::{Files, Layer};
 use crate::engine::golden::cases;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,10 @@ pub struct Arguments {
     /// The directory; it does not exist yet, or is empty
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
+
+    /// How to print which files were written
+    #[arg(short, long, value_enum, default_value_t = Style::Text)]
+    output: Style,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -76,12 +81,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for (file, text) in &layer.files {
         write(&directory.join(file), text)?;
     }
-    schema::write(&directory.join(SCHEMAS), &layers)?;
+    let schemas = schema::write(&directory.join(SCHEMAS), &layers)?;
+    let schemas = schemas.iter().map(|name| format!("{SCHEMAS}/{name}"));
     let shown = directory.display();
-    output::print(&format!(
-        "{shown} has {} files; next: lotest check --layer {shown}\n",
-        layer.files.len()
-    ))
+    let written = Written {
+        directory: shown.to_string(),
+        files: layer.files.keys().cloned().chain(schemas).collect(),
+    };
+    arguments.output.print(&written, || {
+        format!(
+            "{shown} has {} files; next: lotest check --layer {shown}\n",
+            layer.files.len()
+        )
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use super::{Failure, output};
 use crate::api::FieldError;
 use crate::api::v2::LocustTest;
-use crate::bundle::problem::Problem;
+use crate::bundle::problem::{self, Problem};
 use crate::bundle::{Bundle, Layer, durations, places, yaml};
 use crate::layer_files;
 use jiff::{SignedDuration, Timestamp};
@@ -76,7 +76,7 @@ pub fn tests(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
         }
     }
     if !problems.is_empty() {
-        return Err(Failure::Problems(problems));
+        return Err(Failure::Problems(problem::first(problems)));
     }
     if tests.is_empty() {
         return Err(Problem::new(name, "there is no LocustTest in it").into());

@@ -68,6 +68,15 @@ pub enum Style {
     Json,
 }
 
+impl From<Format> for Style {
+    fn from(format: Format) -> Style {
+        match format {
+            Format::Yaml => Style::Yaml,
+            Format::Json => Style::Json,
+        }
+    }
+}
+
 impl Style {
     /// The report as data, or as `text` for a person.
     pub fn print(
@@ -87,6 +96,13 @@ impl Style {
         };
         print(&printed)
     }
+}
+
+/// The files that a command has written, by their paths in a directory.
+#[derive(Debug, Serialize)]
+pub struct Written {
+    pub directory: String,
+    pub files: Vec<String>,
 }
 
 /// Rows in columns as wide as what stands in them; the last is as long as it is.

@@ -1,7 +1,8 @@
 //! `lotest record`: makes a golden case of a test.
 
 use super::cluster::{self, Change, Cluster};
-use super::{Failure, golden, input, output};
+use super::output::{self, Style, Written};
+use super::{Failure, golden, input};
 use crate::bundle::{Bundle, Files, Layer, yaml};
 use crate::engine::golden::Case;
 use crate::engine::record::{self, Recorder};
@@ -11,6 +12,8 @@ use crate::engine::state;
 use crate::engine::timeline::Timeline;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,8 @@ const LATE: SignedDuration = SignedDuration::from_secs(5);
 /// Of a file or of a test in the cluster as it is: test.yaml and children.yaml. With --until-done or --for the test is
 /// watched, which may be made only after the command was started: timeline.yaml is what happens to it, its children and
 /// its pods and what events say about them, verdicts.yaml what the rules conclude. Of objects that is recorded which
-/// rules read. Ctrl-C ends a recording early.
+/// rules read. Ctrl-C ends a recording early. What was watched and cannot be written to the directory is kept in a temporary
+/// file, or else printed.
 #[derive(Debug, clap::Args)]
 #[command(allow_missing_positional = true)]
 #[command(after_help = "Examples:
@@ -71,6 +75,10 @@ pub struct Arguments {
     /// Write over a case that is there
     #[arg(long)]
     force: bool,
+
+    /// How to print which files were written
+    #[arg(short, long, value_enum, default_value_t = Style::Text)]
+    output: Style,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -160,17 +168,23 @@ fn write(
     let outcome = case.run(layers).map_err(Failure::Problems)?;
     let directory = Path::new(directory);
     prepare(arguments, directory)?;
+    golden::write(&directory.join(file), &source)?;
+    golden::write(&directory.join(outcome.file), &outcome.text)?;
     for other in FILES.iter().filter(|o| ![file, outcome.file].contains(o)) {
         // What is left of a case of the other kind would be a mistake in this one.
         let _ = std::fs::remove_file(directory.join(other));
     }
-    golden::write(&directory.join(file), &source)?;
-    golden::write(&directory.join(outcome.file), &outcome.text)?;
-    output::print(&format!(
-        "{} and {} are written; review them\n",
-        directory.join(file).display(),
-        directory.join(outcome.file).display()
-    ))
+    let written = Written {
+        directory: directory.display().to_string(),
+        files: vec![file.to_string(), outcome.file.to_string()],
+    };
+    arguments.output.print(&written, || {
+        format!(
+            "{} and {} are written; review them\n",
+            directory.join(file).display(),
+            directory.join(outcome.file).display()
+        )
+    })
 }
 
 fn watch(
@@ -208,15 +222,39 @@ fn watch(
     recorder.end(Timestamp::now());
     let timeline = recorder.timeline()?;
     let (steps, lasted) = recorder.extent();
-    let head = format!("# Recorded: {steps} steps in {lasted:#}.\n");
-    write(
+    let source = format!("# Recorded: {steps} steps in {lasted:#}.\n{timeline}");
+    if let Err(failure) = write(
         arguments,
         layers,
         directory,
         "timeline.yaml",
-        head + &timeline,
-    )?;
+        source.clone(),
+    ) {
+        output::error(&failure.to_string());
+        return keep(name, directory, &source);
+    }
     compare(&bundle, directory, &timeline, &test)
+}
+
+/// What was watched cannot be watched again: wherever there is a place for it, it is kept. A failure all the same.
+fn keep(name: &str, directory: &str, timeline: &str) -> Result<(), Failure> {
+    let file = format!("lotest-{name}-{}.timeline.yaml", std::process::id());
+    let path = std::env::temp_dir().join(file);
+    let kept = File::create_new(&path).and_then(|mut file| {
+        file.write_all(timeline.as_bytes())?;
+        file.sync_all()
+    });
+    let place = match kept {
+        Ok(()) => path.display().to_string(),
+        Err(e) => {
+            output::warning(&format!("cannot write {} either: {e}", path.display()));
+            output::print(timeline)?;
+            "on standard output".to_string()
+        }
+    };
+    Err(Failure::Other(format!(
+        "there is no case; the timeline that was recorded is {place}: put it into {directory} as timeline.yaml, then run `lotest check --update {directory}`"
+    )))
 }
 
 /// Says where the rules conclude something else from the timeline than they did in the cluster.

@@ -1,9 +1,11 @@
 //! `lotest schema`: JSON Schemas for editors.
 
-use super::{Failure, golden, input, output};
+use super::output::{self, Format, Style, Written};
+use super::{Failure, golden, input};
 use crate::bundle::Layer;
 use crate::bundle::schema::{self, ALL};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Print the JSON Schemas of the files of a layer
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   lotest schema                                which schemas there are
   lotest schema values > values.schema.json    with the values of the layers: --layer
+  lotest schema signals -o yaml                to read it
   lotest schema --write team/.schemas          all of them, as one file each
 
 The line for an editor, in team/rules/signals.yaml:
@@ -30,37 +33,50 @@ pub struct Arguments {
 
     #[command(flatten)]
     layers: input::Layers,
+
+    /// How to print: a schema (default: JSON), which there are, or which files were written (default: text)
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let layers = arguments.layers.read()?;
     if let Some(directory) = &arguments.write {
-        write(directory, &layers)?;
-        return output::print(&format!(
-            "{} schemas are in {}\n",
-            ALL.len(),
-            directory.display()
-        ));
+        let files = write(directory, &layers)?;
+        let directory = directory.display().to_string();
+        let text = format!("{} schemas are in {directory}\n", files.len());
+        return list(arguments.output, &Written { directory, files }, text);
     }
-    match arguments.name.as_deref() {
-        None => {
-            let rows: Vec<Vec<String>> = ALL
-                .iter()
-                .map(|(name, file)| vec![name.to_string(), file.to_string()])
-                .collect();
-            output::print(&output::table(&["NAME", "FILE"], &rows))
-        }
+    let schema = match arguments.name.as_deref() {
+        None => return list_all(arguments.output),
         Some("rules") => {
             let rules = ALL.iter().filter(|(_, file)| file.starts_with("rules/"));
             let mut all = serde_json::Map::new();
             for (name, file) in rules {
                 all.insert(file.to_string(), of(name, &layers)?);
             }
-            output::print(&text(&Value::Object(all))?)
+            Value::Object(all)
         }
-        Some("golden") => output::print(&text(&of("timeline", &layers)?)?),
-        Some(name) => output::print(&text(&of(name, &layers)?)?),
-    }
+        Some("golden") => of("timeline", &layers)?,
+        Some(name) => of(name, &layers)?,
+    };
+    let format = arguments.output.unwrap_or(Format::Json);
+    output::print(&format.print(&[schema])?)
+}
+
+/// Which schemas there are.
+fn list_all(output: Option<Format>) -> Result<(), Failure> {
+    let row = |(name, file): &(&str, &str)| vec![name.to_string(), file.to_string()];
+    let rows: Vec<Vec<String>> = ALL.iter().map(row).collect();
+    let named = |(name, file): &(&str, &str)| json!({"name": name, "file": file});
+    let all: Vec<Value> = ALL.iter().map(named).collect();
+    list(output, &all, output::table(&["NAME", "FILE"], &rows))
+}
+
+/// What is no schema: text for a person, unless something else is asked for.
+fn list(output: Option<Format>, report: &impl Serialize, text: String) -> Result<(), Failure> {
+    let style = output.map_or(Style::Text, Style::from);
+    style.print(report, || text)
 }
 
 fn of(name: &str, layers: &[Layer]) -> Result<Value, Failure> {
@@ -74,19 +90,16 @@ fn of(name: &str, layers: &[Layer]) -> Result<Value, Failure> {
     })
 }
 
-fn text(schema: &Value) -> Result<String, Failure> {
-    let json = serde_json::to_string_pretty(schema);
-    json.map(|j| j + "\n")
-        .map_err(|e| Failure::Other(format!("cannot be written as JSON: {e}")))
-}
-
-/// Writes every schema as NAME.json.
-pub fn write(directory: &Path, layers: &[Layer]) -> Result<(), Failure> {
+/// Writes every schema as NAME.json; the names of the files.
+pub fn write(directory: &Path, layers: &[Layer]) -> Result<Vec<String>, Failure> {
     std::fs::create_dir_all(directory)
         .map_err(|e| Failure::Other(format!("cannot make {}: {e}", directory.display())))?;
+    let mut files = Vec::new();
     for (name, _) in ALL {
-        let schema = text(&of(name, layers)?)?;
-        golden::write(&directory.join(format!("{name}.json")), &schema)?;
+        let file = format!("{name}.json");
+        let schema = Format::Json.print(&[of(name, layers)?])?;
+        golden::write(&directory.join(&file), &schema)?;
+        files.push(file);
     }
-    Ok(())
+    Ok(files)
 }
