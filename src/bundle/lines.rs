@@ -1,20 +1,26 @@
 //! The lines of a text, found once: a text with many mistakes is not read from its beginning for each of them.
 
 use super::problem::Place;
+use std::fmt;
 use std::sync::Arc;
 
 /// So many characters are read at most from a known place to a wanted one: a line may hold megabytes.
 const STRIDE: usize = 256;
 
 /// A text that knows where its lines are; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Lines(Arc<Marked>);
 
-#[derive(Debug)]
 struct Marked {
     text: Arc<str>,
     /// In order: the beginning of each line, and every [`STRIDE`] characters of one.
     marks: Vec<(usize, Place)>,
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lines(of {} bytes)", self.0.text.len())
+    }
 }
 
 impl PartialEq for Lines {
@@ -119,7 +125,11 @@ mod tests {
         }
         let lines = Lines::of("ab\nc");
         for (line, column) in [(0, 0), (1, 4), (2, 2), (3, 1), (1, 0), (2, 0)] {
-            assert_eq!(lines.offset(Place { line, column }), None, "{line}:{column}");
+            assert_eq!(
+                lines.offset(Place { line, column }),
+                None,
+                "{line}:{column}"
+            );
         }
     }
 

@@ -15,6 +15,9 @@ const KEPT: usize = 2048;
 /// So many mistakes are said one by one. Who made more made most of them in one way, and nobody reads on.
 const MOST: usize = 100;
 
+/// Names that are less alike are not taken for each other.
+const NEAR: f32 = 0.6;
+
 /// A place in a file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -198,7 +201,10 @@ pub fn first(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// All of them, as a person reads them; of many, the first.
 pub fn join(problems: &[Problem]) -> String {
     let all: Vec<String> = match problems.len() > MOST + 1 {
-        true => first(problems.to_vec()).iter().map(Problem::to_string).collect(),
+        true => first(problems.to_vec())
+            .iter()
+            .map(Problem::to_string)
+            .collect(),
         false => problems.iter().map(Problem::to_string).collect(),
     };
     all.join("\n\n")
@@ -233,10 +239,25 @@ fn excerpt(line: &str, column: usize) -> (String, usize) {
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
+        .filter(|k| shared(name, k) > NEAR)
         .map(|k| (similar::TextDiff::from_chars(name, k).ratio(), k))
-        .filter(|(ratio, _)| *ratio > 0.6)
+        .filter(|(ratio, _)| *ratio > NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k)
+}
+
+/// How alike two names are at most, whatever the order of their characters: to compare that takes much longer.
+fn shared(a: &str, b: &str) -> f32 {
+    let mut rest: Vec<char> = b.chars().collect();
+    let all = a.chars().count() + rest.len();
+    let mut both = 0;
+    for c in a.chars() {
+        if let Some(n) = rest.iter().position(|r| *r == c) {
+            rest.swap_remove(n);
+            both += 1;
+        }
+    }
+    2.0 * both as f32 / all as f32
 }
 
 /// The nearest of `known`, or all of them after `all`, such as `fields here are`.
@@ -285,7 +306,15 @@ mod tests {
     #[test]
     fn an_excerpt_is_the_same_however_the_text_was_read() {
         let long = format!("{}x{}\r\n\t\u{e9} y", "a".repeat(5000), "b".repeat(5000));
-        for (line, column) in [(1, 1), (1, 5001), (1, 9000), (2, 3), (2, 99), (3, 1), (0, 0)] {
+        for (line, column) in [
+            (1, 1),
+            (1, 5001),
+            (1, 9000),
+            (2, 3),
+            (2, 99),
+            (3, 1),
+            (0, 0),
+        ] {
             let mut once = Problem::new("f", "m").at(&long, line, column);
             let mut many = Problem::new("f", "m").within(&Lines::of(&long), Place { line, column });
             assert_eq!(once.to_string(), many.to_string(), "{line}:{column}");

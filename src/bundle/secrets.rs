@@ -59,7 +59,11 @@ impl Secrets {
         // Of a credential of several words, those that are no mere words.
         let is_word = |part: &&str| part.chars().all(|c| c.is_alphabetic() || c == '.');
         let parts = secret.split_whitespace().filter(|part| !is_word(part));
-        for text in [secret, secret.trim()].into_iter().chain(parts).filter(is_told) {
+        for text in [secret, secret.trim()]
+            .into_iter()
+            .chain(parts)
+            .filter(is_told)
+        {
             for written in ways(text) {
                 if !self.told.contains(&written) {
                     self.told.push(written);
@@ -250,17 +254,29 @@ mod tests {
             ("abc is short: abcd", "abc is short: abcd"),
             ("x: required value", "x: required value"),
             ("is hunter or hunter2", "is *** or ***2"),
-            (&format!("Invalid value: {jaas:?}: no"), "Invalid value: \"***\": no"),
-            (&format!("Invalid value: {quoted}"), "Invalid value: \"***\""),
+            (
+                &format!("Invalid value: {jaas:?}: no"),
+                "Invalid value: \"***\": no",
+            ),
+            (
+                &format!("Invalid value: {quoted}"),
+                "Invalid value: \"***\"",
+            ),
             (&Value::from(quoted.as_str()).to_string(), r#""\"***\"""#),
             (r#"password=\"\u003cy\\z\u003e\";"#, "***"),
-            ("some.LoginModule is not found", "some.LoginModule is not found"),
+            (
+                "some.LoginModule is not found",
+                "some.LoginModule is not found",
+            ),
         ] {
             assert_eq!(secrets.mask_told(text), shown, "{text}");
         }
         let mut value = serde_json::json!({"a": ["hunter", 1], "b": {"c": "x hunter"}});
         secrets.mask_value(&mut value);
-        assert_eq!(value, serde_json::json!({"a": ["***", 1], "b": {"c": "x ***"}}));
+        assert_eq!(
+            value,
+            serde_json::json!({"a": ["***", 1], "b": {"c": "x ***"}})
+        );
         assert_eq!(Secrets::default().mask_told(""), "");
     }
 

@@ -1,6 +1,7 @@
 //! `lotest check`.
 
 use super::{MINIMAL, file, run};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -182,6 +183,54 @@ fn check_says_what_to_name() {
         2,
         "error: there is no directory ./golden: name a layer with --layer DIR, or directories with golden cases",
     );
+}
+
+/// What a program asked for is printed for a program, when the bundle is broken too.
+#[test]
+fn a_broken_bundle_is_said_to_programs() {
+    let layer = directory("broken-json");
+    fs::write(layer.join("values.yaml"), "grace:\n  rooms: 2m\nzzz: 1\n").unwrap();
+    let path = layer.to_str().unwrap();
+    let ran = run(&["check", "--layer", path, "-o", "json"]);
+    let err = "error: the bundle cannot be loaded; `problems` says why\n";
+    assert_eq!((ran.code, ran.err.as_str()), (2, err));
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!((problems.len(), report.get("bundle")), (2, None));
+    let first = json!({
+        "file": format!("{path}/values.yaml"), "line": 2, "column": 3,
+        "message": "there is no value `grace.rooms`", "help": "did you mean `room`?",
+        "text": problems[0]["text"],
+    });
+    assert_eq!(problems[0], first);
+    let yaml = run(&["check", "--layer", path, "-o", "yaml"]);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml.out).unwrap(), report);
+    assert_eq!(yaml.code, 2);
+    // A directory that is not there is no other case.
+    let gone = layer.join("gone");
+    let ran = run(&["check", "--layer", gone.to_str().unwrap(), "-o", "json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["problems"][0]["file"], gone.to_str().unwrap());
+    let fine = run(&["check", "golden/render/minimal", "-o", "json"]).fine();
+    assert!(!fine.contains("\"problems\""), "{fine}");
+}
+
+#[test]
+fn of_very_many_mistakes_the_first_are_shown_and_all_are_counted() {
+    let layer = directory("many-mistakes");
+    let unknown: String = (0..2000).map(|n| format!("zzz{n}: 1\n")).collect();
+    fs::write(layer.join("values.yaml"), unknown).unwrap();
+    let path = layer.to_str().unwrap();
+    let ran = run(&["check", "--layer", path]);
+    assert_eq!((ran.code, ran.err.matches("error: ").count()), (2, 101));
+    let last = format!(
+        "error: and 1900 more mistakes\n  --> {path}/values.yaml\n  = help: they are shown when those before them are mended\n"
+    );
+    assert!(ran.err.ends_with(&last), "{}", ran.err);
+    let ran = run(&["check", "--layer", path, "-o", "json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["problems"].as_array().unwrap().len(), 101);
+    assert_eq!(report["problems"][100]["message"], "and 1900 more mistakes");
 }
 
 #[test]

@@ -167,6 +167,83 @@ fn schemas_know_the_values_of_layers_and_are_written_together() {
 }
 
 #[test]
+fn what_was_written_is_said_to_programs() {
+    let root = directory("written");
+    let path = |name: &str| root.join(name).display().to_string();
+    let written = |arguments: &[&str]| -> Value {
+        let out = run(&[arguments, &["-o", "json"]].concat()).fine();
+        serde_json::from_str(&out).unwrap()
+    };
+    let team = path("team");
+    let layer = written(&["init", &team]);
+    assert_eq!(layer["directory"], team.as_str());
+    let files = layer["files"].as_array().unwrap();
+    assert_eq!(files.len(), 8 + 9);
+    for file in files {
+        assert!(
+            root.join("team").join(file.as_str().unwrap()).is_file(),
+            "{file}"
+        );
+    }
+    let case = path("case");
+    assert_eq!(
+        written(&["record", "-f", MINIMAL, &case]),
+        json!({"directory": case, "files": ["test.yaml", "children.yaml"]})
+    );
+    let schemas = path("schemas");
+    let files = &written(&["schema", "--write", &schemas])["files"];
+    assert_eq!(files.as_array().unwrap().len(), 9);
+    assert!(files.as_array().unwrap().contains(&json!("values.json")));
+}
+
+#[test]
+fn schemas_are_printed_as_asked() {
+    let yaml = run(&["schema", "signals", "-o", "yaml"]).fine();
+    assert!(
+        yaml.starts_with("$schema: ") || yaml.contains("\n$schema: "),
+        "{yaml}"
+    );
+    assert_eq!(parsed(&yaml), schema("signals"));
+    assert_eq!(
+        run(&["schema", "signals", "-o", "json"]).fine(),
+        run(&["schema", "signals"]).fine()
+    );
+    let list = run(&["schema", "-o", "json"]).fine();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list[0], json!({"name": "values", "file": "values.yaml"}));
+    assert_eq!(parsed(&run(&["schema", "-o", "yaml"]).fine()), list);
+}
+
+#[test]
+fn the_schema_of_a_selector_takes_what_is_one() {
+    let schema = schema("values");
+    let is_one = |text: &str| mistakes(&schema, &json!({"podSelector": text})).is_empty();
+    let long = "a".repeat(63);
+    for good in [
+        "a=b",
+        "x.io/a == b, c=",
+        "managed-by=locust-k8s-operator",
+        &format!("{long}={long}"),
+    ] {
+        assert!(is_one(good), "{good}");
+    }
+    for bad in [
+        "",
+        "a",
+        "a b=c",
+        "a=b c",
+        "a in (b)",
+        "a!=b",
+        "-a=b",
+        "a=b,",
+        "/a=b",
+        &format!("a={long}a"),
+    ] {
+        assert!(!is_one(bad), "{bad}");
+    }
+}
+
+#[test]
 fn record_makes_a_case_of_a_file() {
     let root = directory("record");
     let case = root.join("a/case");

@@ -2,7 +2,7 @@
 
 use super::check::directory;
 use super::{MINIMAL, Ran, file, pipe, run, seen};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -100,8 +100,21 @@ fn rbac_of_a_layer_and_of_namespaces() {
         .collect();
     assert_eq!(
         names,
-        ["Role a", "RoleBinding a", "Role b", "RoleBinding b"]
+        [
+            "Role a",
+            "RoleBinding a",
+            "Role b",
+            "RoleBinding b",
+            "Role ops",
+            "RoleBinding ops"
+        ]
     );
+    // Events about the operator's own pod; where there are tests it may send events anyway.
+    let events = json!([{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]);
+    assert_eq!(printed[4]["rules"], events);
+    assert_eq!(printed[5]["subjects"], printed[1]["subjects"]);
+    let at_home = ["rbac", "-n", "ops", "--service-account", "ops/load"];
+    assert_eq!(documents(&run(&at_home).fine()).len(), 2);
     assert_eq!(printed[1]["subjects"][0]["namespace"], "ops");
     assert_eq!(printed[1]["subjects"][0]["name"], "load");
     let resources: BTreeSet<&str> = printed[0]["rules"]

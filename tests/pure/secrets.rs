@@ -3,11 +3,14 @@
 use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::admit::admit;
 use lotest::engine::render::render;
+use lotest::engine::replay::{explain_end, last_status, replay};
+use lotest::engine::timeline::Timeline;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::support::base;
 use lotest::api::v2::LocustTest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MARK: &str = "m4rk'd";
 
@@ -140,6 +143,59 @@ fn a_number_is_not_shown_as_it_is_written() {
     let said = said(&[("values.yaml", "kafka:\n  password: 0o7654\n")], &[]);
     assert!(said.contains("`kafka.password` is not a string"), "{said}");
     assert!(!said.contains("7654") && !said.contains("4012"), "{said}");
+}
+
+/// What a pod was given can be read from it again, and a rule may quote whatever it reads.
+#[test]
+fn what_rules_quote_of_a_cluster_is_masked() {
+    const RULES: [(&str, &str); 2] = [
+        (
+            "rules/signals.yaml",
+            "- {id: quotes, on: {each: container}, when: {path: $.state.running, exists: true}, reason: Quotes,
+   severity: warn, priority: 999, message: 'with {{ container.env }}'}\n",
+        ),
+        (
+            "rules/conditions.yaml",
+            "- type: Quoted
+  cases:
+  - {id: quoted, status: \"True\", reason: Quoted, message: 'it is {{ values.kafka.password }}',
+     event: {type: Normal, reason: Quoted, message: 'it is {{ values.kafka.password }}'}}\n",
+        ),
+    ];
+    let mut layer = Layer {
+        name: "cluster".into(),
+        files: Files::new(),
+    };
+    for (file, text) in RULES {
+        layer.files.insert(file.into(), text.into());
+    }
+    let status = "- {field: settings, path: $.values.kafka}\n";
+    layer
+        .files
+        .insert("rules/status.yaml".into(), status.into());
+    let settings = BTreeMap::from([("KAFKA_PASSWORD".to_string(), MARK.to_string())]);
+    let layers = [Layer::built_in(), layer];
+    let (bundle, _) = Bundle::load(&layers, &settings).unwrap_or_else(|p| panic!("{p:#?}"));
+    let bundle = Arc::new(bundle);
+    let mut object = base();
+    object["spec"]["env"] = json!({"variables": [{"name": "A", "value": MARK}]});
+    let timeline = json!({
+        "test": object,
+        "steps": [{"at": "1s", "pods": {"load-worker-a": {"of": "worker-job", "status": {
+            "phase": "Running",
+            "containerStatuses": [{"name": "load-worker", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+        }}}}],
+    });
+    let timeline: Timeline = serde_json::from_value(timeline).unwrap();
+    let entries = serde_json::to_string_pretty(&replay(&bundle, &timeline).unwrap()).unwrap();
+    let status = last_status(&bundle, &timeline).unwrap().to_string();
+    let trace = explain_end(&bundle, &timeline).unwrap();
+    let trace = format!("{trace}\n{}", serde_json::to_string(&trace).unwrap());
+    check(&entries, "Warning Quotes: ");
+    check(&entries, "Normal Quoted: it is ***");
+    check(&status, "it is ***");
+    check(&status, r#""password":"***""#);
+    check(&trace, "it is ***");
 }
 
 #[track_caller]
