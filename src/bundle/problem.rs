@@ -186,6 +186,12 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
+/// The entry of `known` that `name` is but for a letter or two. For names of which others may have their own.
+pub fn nearly<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = nearest(name, known)?;
+    (similar::TextDiff::from_chars(name, near).ratio() > 0.85).then_some(near)
+}
+
 /// The nearest of `known`, or all of them after `all`, such as `fields here are`.
 pub fn suggestion<'a>(
     name: &str,
