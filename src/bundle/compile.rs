@@ -323,7 +323,13 @@ impl Compiler<'_> {
             }
         };
         let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
-        let default = w.default.map(|d| self.operand(&w.field, d, VERDICT_ROOTS));
+        let default = w.default.map(|Placed { value, at }| {
+            let here = Placed {
+                value: String::new(),
+                at,
+            };
+            self.operand(&here, value, VERDICT_ROOTS)
+        });
         Some(Field {
             origin: self.origin(&w.field),
             field: w.field.value,

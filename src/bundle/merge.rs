@@ -106,6 +106,8 @@ pub struct Merged {
     documents: Vec<(&'static str, Node)>,
     /// Rules that an upper layer switched off.
     pub disabled: Vec<Disabled>,
+    /// Not all could be read: there are more rules than these.
+    pub unread: bool,
 }
 
 /// A rule that is switched off.
@@ -154,10 +156,13 @@ pub fn merge(layers: &[Layer], sources: &mut Sources, problems: &mut Vec<Problem
                         problems,
                         disabled: &mut merged.disabled,
                     };
-                    join.document(&mut merged.documents, stem, document);
+                    merged.unread |= !join.document(&mut merged.documents, stem, document);
                 }
                 Ok(None) => {}
-                Err(problem) => problems.push(*problem),
+                Err(problem) => {
+                    merged.unread = true;
+                    problems.push(*problem);
+                }
             }
         }
     }
@@ -203,12 +208,13 @@ fn lacking(node: &Node, kind: &Kind) -> Vec<&'static str> {
 }
 
 impl Join<'_> {
+    /// Whether the document is what its file is to be.
     fn document(
         &mut self,
         documents: &mut Vec<(&'static str, Node)>,
         file: &'static str,
         above: Node,
-    ) {
+    ) -> bool {
         let at = documents.iter().position(|(name, _)| *name == file);
         let below = match at {
             Some(at) => &mut documents[at].1,
@@ -234,8 +240,10 @@ impl Join<'_> {
                     .sources
                     .problem(above.at, format!("expected {expected}"));
                 self.problems.push(problem);
+                return false;
             }
         }
+        true
     }
 
     fn list(&mut self, below: &mut Vec<Node>, above: Vec<Node>, kind: &Kind) {

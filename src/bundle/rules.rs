@@ -205,7 +205,7 @@ pub struct Field {
     #[serde(default)]
     pub now: bool,
     /// When the path selects nothing and nothing is stored: a value, or `{path: ...}`.
-    pub default: Option<Value>,
+    pub default: Option<Placed<Value>>,
     /// Written once; the stored value stays from then on.
     #[serde(default)]
     pub once: bool,

@@ -281,6 +281,7 @@ fn type_help(shape: &Shape, value: &Value) -> &'static str {
         (Shape::Integer(_), Value::String(_)) => {
             "write it without quotes, or make a number of an interpolation with `| int`"
         }
+        (Shape::Quantity, _) => "amounts are written as `250m`, `1Gi` or `0.5`",
         (Shape::Boolean, Value::String(_)) => "write true or false without quotes",
         _ => "check the indentation; the API server would refuse the object",
     }
@@ -296,7 +297,11 @@ fn same_object(children: &[Child], bundle: &Bundle) -> Option<Box<Problem>> {
     children.iter().enumerate().find_map(|(n, child)| {
         let first = children[..n].iter().find(|other| same(other, child))?;
         let (kind, name) = (child.kind(), child.name());
-        let (first, template) = (template(first)?, template(child)?);
+        let (mut first, mut template) = (template(first)?, template(child)?);
+        // Whoever adds a child is told of it, and not of the one that was there.
+        if template.file.starts_with("templates/") {
+            std::mem::swap(&mut first, &mut template);
+        }
         let message = format!("makes the {kind} `{name}`, and so does {}", first.file);
         let help = "give one of them another name; each child has a template of its own";
         let problem = Problem::new(&template.file, message).help(help);

@@ -145,7 +145,6 @@ impl Compiler<'_> {
         roots: Roots,
     ) -> Option<()> {
         let mut fine = true;
-        let text = Value::String(String::new());
         let lists = [&w.one_of, &w.not_in].into_iter().flatten().flatten();
         for literal in [&w.eq, &w.ne].into_iter().flatten().chain(lists) {
             let at = self.place_of(written, literal);
@@ -156,7 +155,7 @@ impl Compiler<'_> {
             fine &= is_operand_path(literal) || self.is_like(at, path, roots, literal);
         }
         if w.prefix.is_some() || w.matches.is_some() || w.within.is_some() {
-            fine &= self.is_like(written.at, path, roots, &text);
+            fine &= self.may_be_text(written.at, path, roots);
         }
         fine.then_some(())
     }

@@ -25,6 +25,8 @@ pub(super) struct Names<'a> {
     /// Of cases that were switched off, whatever their condition.
     former: Reasons<'a>,
     fields: Vec<&'a str>,
+    /// There are more rules than these: nothing can be said of a name that is not known.
+    unread: bool,
 }
 
 /// Reasons as they are written; some are made of what was found.
@@ -85,7 +87,10 @@ static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
 
 impl<'a> Names<'a> {
     pub(super) fn of(merged: &'a Merged) -> Names<'a> {
-        let mut names = Names::default();
+        let mut names = Names {
+            unread: merged.unread,
+            ..Names::default()
+        };
         for node in merged.get("signals").map_or(&[][..], Node::items) {
             names.signal(node);
         }
@@ -247,11 +252,28 @@ impl Compiler<'_> {
         self.known_literal(at, &subject, walked.shape, walked.word.as_ref(), literal)
     }
 
-    /// Whether what a path leads to may be put in an order with this, or looked at as text.
+    /// Whether a path may lead to something that is in an order with this.
     pub(super) fn is_like(&mut self, at: At, path: &Path, roots: Roots, literal: &Value) -> bool {
-        let walked = walk(path, roots, self.known, &self.names);
-        let shape = walked.map_or(&Shape::Any, |walked| walked.shape);
+        let shape = self.shape(path, roots);
         self.known_literal(at, &format!("`{}`", path.as_str()), shape, None, literal)
+    }
+
+    /// Whether a path may lead to a string.
+    pub(super) fn may_be_text(&mut self, at: At, path: &Path, roots: Roots) -> bool {
+        let shape = self.shape(path, roots);
+        let is_text = is_comparable(shape, &Value::String(String::new()));
+        if !is_text {
+            let (written, title) = (path.as_str(), shape.title());
+            let message = format!("`{written}` is {title}, and this operator is for strings");
+            self.problem(at, message).help =
+                Some("numbers are compared with eq, ne, in, notIn, gt, gte, lt and lte".into());
+        }
+        is_text
+    }
+
+    fn shape(&self, path: &Path, roots: Roots) -> &'static Shape {
+        let walked = walk(path, roots, self.known, &self.names);
+        walked.map_or(&Shape::Any, |walked| walked.shape)
     }
 
     fn known_literal(
@@ -275,6 +297,9 @@ impl Compiler<'_> {
 
     fn known_word(&mut self, at: At, word: &Word, said: &str) -> bool {
         let names = &self.names;
+        if names.unread {
+            return true;
+        }
         let written = |reasons: &Reasons<'_>| -> Vec<String> {
             let literal = reasons.iter().filter(|(_, made)| made.is_none());
             literal.map(|(written, _)| written.to_string()).collect()
@@ -316,7 +341,7 @@ impl Compiler<'_> {
                 (format!("there is no condition `{said}`"), owned(&known))
             }
             Word::ConditionReason(kinds) => match names.reasons_of(kinds) {
-                Some(reasons) if !may_be(&reasons, said) => {
+                Some(reasons) if !reasons.is_empty() && !may_be(&reasons, said) => {
                     let of = match kinds.as_slice() {
                         [] => "any condition".to_string(),
                         kinds => format!("the condition {}", kinds.join(" or ")),
@@ -337,13 +362,18 @@ impl Compiler<'_> {
             None if known.len() <= MAX_NAMES => format!("there are {}", known.join(", ")),
             None => "`lotest bundle` prints the rules that there are".to_string(),
         };
-        let is_reason = matches!(word, Word::Reason);
-        self.problem(at, message).help = Some(match is_reason {
-            true => {
-                format!("{help} A signal's `id` stays when an override gives it another reason")
+        let also = match word {
+            Word::Reason => ". An override may give a signal another reason; its `id` stays",
+            Word::ConditionReason(_) => {
+                ". A rule that asks for a reason is changed together with it"
             }
-            false => help,
-        });
+            _ => "",
+        };
+        let help = match also {
+            "" => help,
+            also => format!("{}{also}", help.replace('?', "")),
+        };
+        self.problem(at, message).help = Some(help);
         false
     }
 }
