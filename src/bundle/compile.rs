@@ -1,6 +1,7 @@
 //! From rules as written to rules as compiled. Collects every mistake.
 
 mod clauses;
+mod leads;
 mod names;
 mod phases;
 
