@@ -84,6 +84,9 @@ fn names(path: &str) -> Vec<&str> {
 fn lines_with<'a>(file: &'a str, source: &'a str, key: &str) -> Vec<Found<'a>> {
     let written = format!("{key}:");
     let at = |line: &str| {
+        if line.trim_start().starts_with('#') {
+            return None;
+        }
         let mut all = line.match_indices(&written).map(|(at, _)| at);
         all.find(|at| {
             let before = line[..*at].chars().next_back();
@@ -148,14 +151,13 @@ mod tests {
         let source = "spec:\n  ports:\n  - name: a\n    port: 1\n  # port: 2\n  other: {port: 3}\n  template:\n    port: 4\n";
         let found = lines_with("a", source, "port");
         let around: Vec<_> = found.iter().map(around).collect();
-        let expected: [&[&str]; 4] = [
+        let expected: [&[&str]; 3] = [
             &["ports", "spec"],
-            &["spec"],
             &["other", "spec"],
             &["template", "spec"],
         ];
         assert_eq!(around, expected);
         assert!(fits(&around[0], &names("spec.ports[0]")));
-        assert!(!fits(&around[3], &names("spec.ports[0]")));
+        assert!(!fits(&around[2], &names("spec.ports[0]")));
     }
 }
