@@ -1,48 +1,94 @@
 //! From rules as written to rules as compiled. Collects every mistake.
 
 mod clauses;
+mod leads;
+mod names;
+mod phases;
 
 use super::layer::Sources;
 use super::merge::Merged;
 use super::problem::{Problem, nearest};
 use super::rules as written;
+use super::templates::ChildTemplate;
 use super::tree::{At, Node};
 use super::typed::{self, Placed};
 use super::values::Values;
 use crate::engine::rule::{
     Act, Action, Case, Condition, Each, Event, Field, Guard, Names, Notice, Occasion, Origin,
-    PhaseRules, Rules, Signal, Source, Target, Transition,
+    Rules, Signal, Source, Target,
 };
 use clauses::Lasting;
 use jiff::SignedDuration;
+use names::Names as RuleNames;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 
+/// What a path may start from.
+#[derive(Debug, Clone, Copy)]
+struct Roots {
+    about: About,
+    names: &'static [&'static str],
+}
+
+/// What is known of the roots of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Test,
+    Pod,
+    Container,
+    /// Nothing is: any kind of child, or what happened to one.
+    Other,
+}
+
 /// The roots that a path may start from, by what the rule is about. A container
 /// adds the fields of its own status to these.
-const VERDICT_ROOTS: &[&str] = &[
-    "test", "children", "pods", "signals", "worst", "evidence", "run", "phase", "values",
-];
-const POD_ROOTS: &[&str] = &["metadata", "spec", "status", "role", "values"];
-const CONTAINER_ROOTS: &[&str] = &[
-    "pod",
-    "container",
-    "class",
-    "role",
-    "values",
-    "name",
-    "state",
-    "lastState",
-    "ready",
-    "started",
-    "restartCount",
-    "image",
-    "imageID",
-    "containerID",
-];
-const CHILD_NOTICE_ROOTS: &[&str] = &["child", "test"];
-const WARNING_NOTICE_ROOTS: &[&str] = &["warning", "test"];
+const VERDICT_ROOTS: Roots = Roots {
+    about: About::Test,
+    names: &[
+        "test", "children", "pods", "signals", "worst", "evidence", "run", "phase", "values",
+    ],
+};
+const POD_ROOTS: Roots = Roots {
+    about: About::Pod,
+    names: &["metadata", "spec", "status", "role", "values"],
+};
+const CONTAINER_ROOTS: Roots = Roots {
+    about: About::Container,
+    names: &[
+        "pod",
+        "container",
+        "class",
+        "role",
+        "values",
+        "name",
+        "state",
+        "lastState",
+        "ready",
+        "started",
+        "restartCount",
+        "image",
+        "imageID",
+        "containerID",
+    ],
+};
+const CHILD_NOTICE_ROOTS: Roots = Roots {
+    about: About::Other,
+    names: &["child", "test"],
+};
+const WARNING_NOTICE_ROOTS: Roots = Roots {
+    about: About::Other,
+    names: &["warning", "test"],
+};
+/// A child of whatever kind.
+const OBJECT_ROOTS: Roots = Roots {
+    about: About::Other,
+    ..POD_ROOTS
+};
+const VALUE_ROOTS: Roots = Roots {
+    about: About::Other,
+    names: &["values"],
+};
 
 /// What rules may refer to.
 pub struct Known<'a> {
@@ -50,20 +96,23 @@ pub struct Known<'a> {
     pub children: Vec<&'a str>,
     /// Stems of others, which a layer removed or which are wrong: rules may still name them.
     pub others: Vec<&'a str>,
+    /// What makes the children.
+    pub templates: &'a [ChildTemplate],
     /// Nothing when the values could not be read.
     pub values: Option<&'a Values>,
 }
 
 /// Compiles the rules of a bundle.
-pub fn compile(
-    merged: &Merged,
-    known: &Known,
-    sources: &Sources,
-    problems: &mut Vec<Problem>,
+pub fn compile<'a>(
+    merged: &'a Merged,
+    known: &'a Known<'a>,
+    sources: &'a Sources,
+    problems: &'a mut Vec<Problem>,
 ) -> Rules {
     let mut c = Compiler {
         sources,
         known,
+        names: RuleNames::of(merged),
         ids: HashMap::new(),
         problems,
     };
@@ -87,6 +136,7 @@ const SEEN: &str = "seen";
 struct Compiler<'a> {
     sources: &'a Sources,
     known: &'a Known<'a>,
+    names: RuleNames<'a>,
     /// Every rule id so far and where it stands.
     ids: HashMap<String, String>,
     problems: &'a mut Vec<Problem>,
@@ -144,7 +194,8 @@ impl Compiler<'_> {
 
     fn signal(&mut self, w: written::Signal) -> Option<Signal> {
         let roots = match w.on.each {
-            Each::Pod | Each::Child => POD_ROOTS,
+            Each::Pod => POD_ROOTS,
+            Each::Child => OBJECT_ROOTS,
             Each::Container => CONTAINER_ROOTS,
         };
         self.known_children(w.on.role.iter().flatten());
@@ -233,36 +284,6 @@ impl Compiler<'_> {
         Some(Action { guard, on, act })
     }
 
-    fn phase(&mut self, w: written::Phase) -> PhaseRules {
-        let transitions = w
-            .transitions
-            .into_iter()
-            .filter_map(|t| {
-                for from in &t.from {
-                    if w.terminal.iter().any(|t| t.value == from.value) {
-                        let message =
-                            format!("`{}` is terminal: a test never leaves it", from.value);
-                        self.problem(from.at, message).help =
-                            Some("remove it here, or from `terminal`".into());
-                    }
-                }
-                Some(Transition {
-                    guard: self.guard(&t.id, Some(t.when), t.lasting, t.since, VERDICT_ROOTS)?,
-                    from: t.from.into_iter().map(|from| from.value).collect(),
-                    to: t.to,
-                    event: flip(t.event.map(|e| self.event(e, VERDICT_ROOTS)))?,
-                })
-            })
-            .collect();
-        let done = w.done.and_then(|done| self.clause(done, POD_ROOTS));
-        PhaseRules {
-            done,
-            initial: w.initial,
-            terminal: w.terminal.into_iter().map(|t| t.value).collect(),
-            transitions,
-        }
-    }
-
     fn condition(&mut self, w: written::Condition) -> Option<Condition> {
         let cases = w
             .cases
@@ -303,7 +324,13 @@ impl Compiler<'_> {
             }
         };
         let when = w.when.map(|when| self.clause(when, VERDICT_ROOTS));
-        let default = w.default.map(|d| self.operand(&w.field, d, VERDICT_ROOTS));
+        let default = w.default.map(|Placed { value, at }| {
+            let here = Placed {
+                value: String::new(),
+                at,
+            };
+            self.operand(&here, value, VERDICT_ROOTS)
+        });
         Some(Field {
             origin: self.origin(&w.field),
             field: w.field.value,
@@ -326,7 +353,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn event(&mut self, w: written::Event, roots: &[&str]) -> Option<Event> {
+    fn event(&mut self, w: written::Event, roots: Roots) -> Option<Event> {
         Some(Event {
             kind: w.kind,
             reason: self.text(&w.reason, roots)?,
@@ -340,11 +367,11 @@ impl Compiler<'_> {
         when: Option<Placed<written::Clause>>,
         lasting: Option<Placed>,
         since: Option<Placed>,
-        roots: &[&str],
+        roots: Roots,
     ) -> Option<Guard> {
         let origin = self.origin(id);
         let when = when.map(|w| self.clause(w, roots));
-        if let (Some(lasting), None, VERDICT_ROOTS) = (&lasting, &since, roots) {
+        if let (Some(lasting), None, About::Test) = (&lasting, &since, roots.about) {
             self.problem(lasting.at, "`for` says how long, but not from when on")
                 .help = Some("add `since: $.path.of.a.time`".into());
             return None;

@@ -104,8 +104,20 @@ pub const RULE_FILES: &[&str] = &[
 #[derive(Debug, Default)]
 pub struct Merged {
     documents: Vec<(&'static str, Node)>,
-    /// Rules that an upper layer switched off: id and where.
-    pub disabled: Vec<(String, tree::At)>,
+    /// Rules that an upper layer switched off.
+    pub disabled: Vec<Disabled>,
+    /// Not all could be read: there are more rules than these.
+    pub unread: bool,
+}
+
+/// A rule that is switched off.
+#[derive(Debug)]
+pub struct Disabled {
+    pub id: String,
+    /// Where a layer says so.
+    pub at: tree::At,
+    /// The rule as it was.
+    pub node: Node,
 }
 
 impl Merged {
@@ -144,10 +156,13 @@ pub fn merge(layers: &[Layer], sources: &mut Sources, problems: &mut Vec<Problem
                         problems,
                         disabled: &mut merged.disabled,
                     };
-                    join.document(&mut merged.documents, stem, document);
+                    merged.unread |= !join.document(&mut merged.documents, stem, document);
                 }
                 Ok(None) => {}
-                Err(problem) => problems.push(*problem),
+                Err(problem) => {
+                    merged.unread = true;
+                    problems.push(*problem);
+                }
             }
         }
     }
@@ -183,16 +198,23 @@ struct Join<'a> {
     elsewhere: Vec<(String, &'static str)>,
     sources: &'a Sources,
     problems: &'a mut Vec<Problem>,
-    disabled: &'a mut Vec<(String, tree::At)>,
+    disabled: &'a mut Vec<Disabled>,
+}
+
+/// The fields of a whole rule that an entry does not have.
+fn lacking(node: &Node, kind: &Kind) -> Vec<&'static str> {
+    let required = kind.required.iter().copied();
+    required.filter(|field| node.get(field).is_none()).collect()
 }
 
 impl Join<'_> {
+    /// Whether the document is what its file is to be.
     fn document(
         &mut self,
         documents: &mut Vec<(&'static str, Node)>,
         file: &'static str,
         above: Node,
-    ) {
+    ) -> bool {
         let at = documents.iter().position(|(name, _)| *name == file);
         let below = match at {
             Some(at) => &mut documents[at].1,
@@ -218,8 +240,10 @@ impl Join<'_> {
                     .sources
                     .problem(above.at, format!("expected {expected}"));
                 self.problems.push(problem);
+                return false;
             }
         }
+        true
     }
 
     fn list(&mut self, below: &mut Vec<Node>, above: Vec<Node>, kind: &Kind) {
@@ -273,8 +297,11 @@ impl Join<'_> {
                 self.say(&node, message, "remove them, or `disable`");
                 return;
             }
-            self.disabled.push((id.to_string(), node.at));
-            below.remove(n);
+            self.disabled.push(Disabled {
+                id: id.to_string(),
+                at: node.at,
+                node: below.remove(n),
+            });
         } else if replace {
             below[n] = node;
         } else if let (Content::Map(fields), Content::Map(own)) =
@@ -343,17 +370,20 @@ impl Join<'_> {
 
     /// Whether an entry that nothing below is called like is meant to be new: of an upper layer it may be a slip.
     fn is_new(&mut self, node: &Node, below: &[Node], kind: &Kind, id: &str) -> bool {
-        let lacks: Vec<&str> = kind
-            .required
-            .iter()
-            .copied()
-            .filter(|field| node.get(field).is_none())
-            .collect();
+        let lacks = lacking(node, kind);
+        // A slip in what a condition is called makes a new one of what was to change parts of another.
+        let is_partial = kind.inner.is_some_and(|(field, inner)| {
+            let entries = node.get(field).map_or(&[][..], Node::items);
+            entries
+                .iter()
+                .any(|entry| !lacking(entry, inner).is_empty())
+        });
         let changes = ["disable", "replace"].iter().any(|f| node.get(f).is_some());
-        if !changes && (lacks.is_empty() || self.layer == 0) {
+        let known = below.iter().filter_map(|n| n.get(kind.key)?.as_str());
+        let is_slip = is_partial && nearest(id, known.clone()).is_some();
+        if !changes && (lacks.is_empty() && !is_slip || self.layer == 0) {
             return true;
         }
-        let known = below.iter().filter_map(|n| n.get(kind.key)?.as_str());
         let message = format!("there is no {} `{id}` in the layers below", kind.noun);
         let of_other = self.elsewhere.iter().find(|(other, _)| other == id);
         let help = match nearest(id, known) {

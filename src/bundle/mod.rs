@@ -110,6 +110,7 @@ impl Draft {
         let known = Known {
             children: templates.children.iter().map(|c| c.stem.as_str()).collect(),
             others: templates.other_stems().collect(),
+            templates: &templates.children,
             values: values.as_ref().filter(|_| values_are_fine),
         };
         let rules = compile::compile(merged, &known, &sources, &mut problems);

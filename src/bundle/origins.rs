@@ -45,7 +45,7 @@ pub fn parts(
             origin.rules(document, &mut parts);
         }
     }
-    for (id, at) in &merged.disabled {
+    for merge::Disabled { id, at, .. } in &merged.disabled {
         let mut part = origin.part("rule", id, *at);
         part.off = true;
         parts.push(part);

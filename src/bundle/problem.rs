@@ -260,6 +260,12 @@ fn shared(a: &str, b: &str) -> f32 {
     2.0 * both as f32 / all as f32
 }
 
+/// The entry of `known` that `name` is but for a letter or two. For names of which others may have their own.
+pub fn nearly<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = nearest(name, known)?;
+    (similar::TextDiff::from_chars(name, near).ratio() > 0.85).then_some(near)
+}
+
 /// The nearest of `known`, or all of them after `all`, such as `fields here are`.
 pub fn suggestion<'a>(
     name: &str,

@@ -117,7 +117,7 @@ pub struct Clause {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Phase {
-    pub initial: String,
+    pub initial: Placed,
     /// Phases that a test never leaves.
     pub terminal: Vec<Placed>,
     /// A child that was like this when it was removed has done its work and is not made again.
@@ -131,7 +131,7 @@ pub struct Phase {
 pub struct Transition {
     pub id: Placed,
     pub from: Vec<Placed>,
-    pub to: String,
+    pub to: Placed,
     pub when: Placed<Clause>,
     #[serde(rename = "for")]
     pub lasting: Option<Placed>,
@@ -205,7 +205,7 @@ pub struct Field {
     #[serde(default)]
     pub now: bool,
     /// When the path selects nothing and nothing is stored: a value, or `{path: ...}`.
-    pub default: Option<Value>,
+    pub default: Option<Placed<Value>>,
     /// Written once; the stored value stays from then on.
     #[serde(default)]
     pub once: bool,

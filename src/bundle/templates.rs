@@ -173,7 +173,7 @@ fn check_extends(file: &str, source: &str, templates: &Templates, problems: &mut
 }
 
 /// The stem of a template's file.
-pub(super) fn stem(name: &str) -> &str {
+pub(crate) fn stem(name: &str) -> &str {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.trim_end_matches(".yaml")
 }

@@ -1,9 +1,10 @@
-//! Which fields the Kubernetes types have, so that a misspelt one in a template
-//! is an error here and not a field that the API server drops.
+//! What the Kubernetes types have: a misspelt field or a value of another type in a template is an error here, and not
+//! a field that the API server drops or an object that it refuses. Paths of rules are held against the same.
 
+use crate::api::schema::is_quantity;
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
-    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
@@ -11,20 +12,31 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The fields below a value: what of a JSON schema is needed to find a name.
-#[derive(Debug)]
-enum Fields {
-    /// Maps with free keys, scalars, and whatever is not described.
+/// What a value may be: what of a JSON schema is needed to find a name or a wrong type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// Whatever is not described.
     Any,
-    Known(HashMap<String, Fields>),
-    Each(Box<Fields>),
+    Fields(HashMap<String, Shape>),
+    /// A map with free keys.
+    Each(Box<Shape>),
+    List(Box<Shape>),
+    Text,
+    /// A whole number of so many bits.
+    Integer(u32),
+    Number,
+    Boolean,
+    /// A number or a string: `80` or `http`, `1` or `25%`.
+    Amount,
+    /// A number or a string such as `250m`.
+    Quantity,
 }
 
 macro_rules! known_types {
     ($($api_version:literal: $($kind:ident),+;)+) => {
         fn schema(api_version: &str, kind: &str) -> Option<schemars::Schema> {
             match (api_version, kind) {
-                $($(($api_version, stringify!($kind)) => Some(inlined::<$kind>()),)+)+
+                $($(($api_version, stringify!($kind)) => Some(schemars::schema_for!($kind)),)+)+
                 _ => None,
             }
         }
@@ -33,83 +45,243 @@ macro_rules! known_types {
 }
 
 known_types! {
-    "v1": ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount;
+    "v1": ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount;
     "batch/v1": CronJob, Job;
     "networking.k8s.io/v1": Ingress, NetworkPolicy;
     "policy/v1": PodDisruptionBudget;
 }
 
 type Known =
-    HashMap<(&'static str, &'static str), LazyLock<Fields, Box<dyn FnOnce() -> Fields + Send>>>;
+    HashMap<(&'static str, &'static str), LazyLock<Shape, Box<dyn FnOnce() -> Shape + Send>>>;
 
-/// Made when a kind is first rendered: a schema is large before it is reduced.
+/// Made when a kind is first asked for: a schema is large before it is reduced.
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     KINDS
         .iter()
         .map(|(api_version, kind)| {
-            let make: Box<dyn FnOnce() -> Fields + Send> = Box::new(move || {
+            let make: Box<dyn FnOnce() -> Shape + Send> = Box::new(move || {
                 let schema = schema(api_version, kind).map(schemars::Schema::to_value);
-                schema.as_ref().map_or(Fields::Any, reduce)
+                schema.as_ref().map_or(Shape::Any, Shape::of_schema)
             });
             ((*api_version, *kind), LazyLock::new(make))
         })
         .collect()
 });
 
-fn inlined<T: schemars::JsonSchema>() -> schemars::Schema {
-    let mut settings = schemars::generate::SchemaSettings::default();
-    settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<T>()
+/// What objects of a kind have. Nothing for kinds that are not Kubernetes' own: they are left to the API server.
+pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Shape> {
+    let mut kinds = KINDS.iter();
+    let known = kinds.find(|known| **known == (api_version, kind))?;
+    KNOWN.get(known).map(|shape| &**shape)
 }
 
-fn reduce(schema: &Value) -> Fields {
-    if let Some(Value::Object(properties)) = schema.get("properties") {
-        let fields = properties.iter().map(|(name, s)| (name.clone(), reduce(s)));
-        return Fields::Known(fields.collect());
+impl Shape {
+    /// Of a JSON schema with its definitions.
+    pub fn of_schema(schema: &Value) -> Shape {
+        reduce(schema, schema)
     }
-    for list in ["items", "additionalProperties"] {
-        if let Some(each @ Value::Object(_)) = schema.get(list) {
-            return match reduce(each) {
-                Fields::Any => Fields::Any,
-                fields => Fields::Each(Box::new(fields)),
-            };
+
+    /// What is below a name.
+    pub fn get(&self, name: &str) -> Option<&Shape> {
+        match self {
+            Shape::Any => Some(&Shape::Any),
+            Shape::Fields(fields) => fields.get(name),
+            Shape::Each(each) => Some(each),
+            _ => None,
         }
     }
-    Fields::Any
+
+    /// What a value of it is called.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Shape::Any => "any value",
+            Shape::Fields(_) | Shape::Each(_) => "a map",
+            Shape::List(_) => "a list",
+            Shape::Text => "a string",
+            Shape::Integer(_) => "a whole number",
+            Shape::Number => "a number",
+            Shape::Boolean => "true or false",
+            Shape::Amount => "a whole number or a string",
+            Shape::Quantity => "a quantity, such as `250m` or `1Gi`",
+        }
+    }
+
+    /// Whether a value is of this type; what is in maps and lists is not looked at.
+    pub fn admits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Shape::Any, _) => true,
+            (Shape::Fields(_) | Shape::Each(_), _) => value.is_object(),
+            (Shape::List(_), _) => value.is_array(),
+            (Shape::Text, _) => value.is_string(),
+            (Shape::Boolean, _) => value.is_boolean(),
+            (Shape::Number, _) => value.is_number(),
+            (Shape::Integer(32), _) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            (Shape::Integer(_), _) => value.is_i64(),
+            (Shape::Amount, _) => value.is_i64() || value.is_string(),
+            (Shape::Quantity, Value::String(text)) => is_quantity(text),
+            (Shape::Quantity, _) => value.is_number(),
+        }
+    }
 }
 
-/// The path of the first field of `object` that its type does not have. Kinds
-/// that are not Kubernetes' own are left to the API server.
-pub fn first_unknown(api_version: &str, kind: &str, object: &Value) -> Option<String> {
-    let fields = KNOWN.get(&(api_version, kind))?;
-    unknown(fields, object)
+fn reduce(schema: &Value, root: &Value) -> Shape {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        if reference.ends_with(".Quantity") {
+            return Shape::Quantity;
+        }
+        let definition = root.pointer(reference.trim_start_matches('#'));
+        return definition.map_or(Shape::Any, |schema| reduce(schema, root));
+    }
+    if let Some(Value::Object(properties)) = schema.get("properties") {
+        let fields = properties.iter();
+        let fields = fields.map(|(name, schema)| (name.clone(), reduce(schema, root)));
+        return Shape::Fields(fields.collect());
+    }
+    if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        return Shape::Amount;
+    }
+    let below = |key: &str| {
+        let schema = schema.get(key).filter(|schema| schema.is_object());
+        Box::new(schema.map_or(Shape::Any, |schema| reduce(schema, root)))
+    };
+    let text = |key: &str| schema.get(key).and_then(Value::as_str);
+    match text("type") {
+        // Without a word about what is in it, it may be whatever the API takes for JSON.
+        Some("object") if schema.get("additionalProperties").is_some() => {
+            Shape::Each(below("additionalProperties"))
+        }
+        Some("array") => Shape::List(below("items")),
+        Some("string") => Shape::Text,
+        Some("boolean") => Shape::Boolean,
+        Some("number") => Shape::Number,
+        Some("integer") if text("format") == Some("int32") => Shape::Integer(32),
+        Some("integer") => Shape::Integer(64),
+        _ => Shape::Any,
+    }
 }
 
-fn unknown(fields: &Fields, value: &Value) -> Option<String> {
-    match (fields, value) {
-        (Fields::Known(known), Value::Object(entries)) => {
+/// Something in an object that its type does not have.
+#[derive(Debug, PartialEq)]
+pub struct Wrong<'a> {
+    /// Such as `spec.ports[0].port`.
+    pub path: String,
+    pub what: What<'a>,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum What<'a> {
+    /// There is no such field.
+    Unknown,
+    /// It is of another type than this.
+    Type(&'a Shape, &'a Value),
+}
+
+/// The first thing in `object` that is not as its shape says.
+pub fn first_wrong<'a>(shape: &'a Shape, value: &'a Value) -> Option<Wrong<'a>> {
+    if !shape.admits(value) {
+        let what = What::Type(shape, value);
+        let path = String::new();
+        return Some(Wrong { path, what });
+    }
+    match (shape, value) {
+        (Shape::Fields(fields), Value::Object(entries)) => {
             entries
                 .iter()
-                .find_map(|(name, value)| match known.get(name) {
-                    None => Some(name.clone()),
-                    Some(below) => unknown(below, value).map(|path| join(name, &path)),
+                .find_map(|(name, value)| match fields.get(name) {
+                    Some(shape) => Some(first_wrong(shape, value)?.below(name)),
+                    None => Some(Wrong {
+                        path: name.clone(),
+                        what: What::Unknown,
+                    }),
                 })
         }
-        (Fields::Each(each), Value::Object(entries)) => entries
+        (Shape::Each(each), Value::Object(entries)) if **each != Shape::Any => entries
             .iter()
-            .find_map(|(name, value)| Some(join(name, &unknown(each, value)?))),
-        (Fields::Each(each), Value::Array(entries)) => entries
-            .iter()
-            .enumerate()
-            .find_map(|(n, value)| Some(join(&format!("[{n}]"), &unknown(each, value)?))),
+            .find_map(|(name, value)| Some(first_wrong(each, value)?.below(name))),
+        (Shape::List(each), Value::Array(entries)) if **each != Shape::Any => {
+            let mut entries = entries.iter().enumerate();
+            entries.find_map(|(n, value)| Some(first_wrong(each, value)?.below(&format!("[{n}]"))))
+        }
         _ => None,
     }
 }
 
-fn join(name: &str, path: &str) -> String {
-    if path.starts_with('[') {
-        format!("{name}{path}")
-    } else {
-        format!("{name}.{path}")
+impl Wrong<'_> {
+    fn below(mut self, name: &str) -> Self {
+        let dot = match self.path.is_empty() || self.path.starts_with('[') {
+            true => "",
+            false => ".",
+        };
+        self.path = format!("{name}{dot}{}", self.path);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wrong(kind: (&str, &str), object: &Value) -> Option<String> {
+        let wrong = first_wrong(of_kind(kind.0, kind.1)?, object)?;
+        let expected = match wrong.what {
+            What::Unknown => "unknown",
+            What::Type(shape, _) => shape.title(),
+        };
+        Some(format!("{}: {expected}", wrong.path))
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_found_with_its_path() {
+        let service = |spec: Value| json!({"metadata": {"name": "a"}, "spec": spec});
+        for (spec, expected) in [
+            (
+                json!({"ports": [{"port": "80"}]}),
+                "spec.ports[0].port: a whole number",
+            ),
+            (
+                json!({"ports": [{"port": 2_147_483_648_u32}]}),
+                "spec.ports[0].port: a whole number",
+            ),
+            (json!({"ports": {"port": 80}}), "spec.ports: a list"),
+            (json!({"ports": [80]}), "spec.ports[0]: a map"),
+            (
+                json!({"ports": [{"targetPort": true}]}),
+                "spec.ports[0].targetPort: a whole number or a string",
+            ),
+            (json!({"selector": {"a": 1}}), "spec.selector.a: a string"),
+            (
+                json!({"publishNotReadyAddresses": "yes"}),
+                "spec.publishNotReadyAddresses: true or false",
+            ),
+            (json!({"port": 1}), "spec.port: unknown"),
+        ] {
+            let found = wrong(("v1", "Service"), &service(spec));
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+        let fine =
+            json!({"ports": [{"port": 80, "targetPort": "http"}, {"port": 1, "targetPort": 1}]});
+        assert_eq!(wrong(("v1", "Service"), &service(fine)), None);
+    }
+
+    #[test]
+    fn quantities_are_read() {
+        let pod = |quantity: Value| {
+            let resources = json!({"requests": {"cpu": quantity}});
+            json!({"spec": {"containers": [{"resources": resources}]}})
+        };
+        for fine in [
+            json!(1),
+            json!("1"),
+            json!(0.5),
+            json!("250m"),
+            json!("1Gi"),
+        ] {
+            assert_eq!(wrong(("v1", "Pod"), &pod(fine)), None);
+        }
+        for bad in [json!("1 core"), json!(""), json!(true), json!({})] {
+            let found = wrong(("v1", "Pod"), &pod(bad)).unwrap();
+            assert!(found.starts_with("spec.containers[0].resources.requests.cpu: a quantity"));
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod lookup;
 pub mod matcher;
 pub mod notice;
 pub mod path;
+mod place;
 pub mod rbac;
 pub mod read_back;
 pub mod reads;

@@ -32,6 +32,7 @@ pub struct Path {
     written: String,
     root: String,
     rest: Rest,
+    parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,11 +45,30 @@ enum Rest {
 enum Step {
     Name(String),
     Index(usize),
-    /// Every entry of a list whose `key` is the string `value`.
+    /// Every entry of a list whose `key` is one of some strings.
     Where {
         key: String,
-        value: String,
+        values: Vec<String>,
     },
+}
+
+/// One step of a path as it is written, for whoever checks what a path names.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    Name(String),
+    /// Some entries of a list, or of a map too when it is `[*]`; those whose fields compare with literals as it says.
+    Entries(Vec<Compared>),
+    /// Anything may be selected from here on.
+    Anything,
+}
+
+/// A field of an entry, which a filter compares with a literal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    pub field: String,
+    pub with: Value,
+    /// `==`, and not `!=`, `<` or the like.
+    pub equal: bool,
 }
 
 impl Path {
@@ -68,6 +88,7 @@ impl Path {
             }
         };
         let segments: Vec<Segment> = segments.collect();
+        let parts = parts(&segments);
         let steps = segments.iter().map(step).collect::<Option<Vec<_>>>();
         let rest = match steps {
             Some(steps) => Rest::Steps(steps),
@@ -77,6 +98,7 @@ impl Path {
             written: written.to_string(),
             root,
             rest,
+            parts,
         })
     }
 
@@ -86,14 +108,15 @@ impl Path {
 
     /// The plain names after the root, up to the first step that is none.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let steps = match &self.rest {
-            Rest::Steps(steps) => steps.as_slice(),
-            Rest::Query(_) => &[],
-        };
-        steps.iter().map_while(|step| match step {
-            Step::Name(name) => Some(name.as_str()),
+        self.parts.iter().map_while(|part| match part {
+            Part::Name(name) => Some(name.as_str()),
             _ => None,
         })
+    }
+
+    /// The steps after the root.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     pub fn as_str(&self) -> &str {
@@ -156,16 +179,14 @@ fn walk<'a>(value: &'a Value, steps: &[Step]) -> Nodes<'a> {
         let next = match step {
             Step::Name(name) => at.get(name.as_str()),
             Step::Index(index) => at.get(*index),
-            Step::Where { key, value } => {
+            Step::Where { key, values } => {
                 let Value::Array(entries) = at else {
                     return Nodes::None;
                 };
-                let mut found = entries
-                    .iter()
-                    .filter(|e| e.get(key.as_str()).and_then(Value::as_str) == Some(value));
+                let mut found = entries.iter().filter(|e| is_one_of(e, key, values));
                 let first = found.next();
                 if found.next().is_some() {
-                    return every(entries, key, value, &steps[n + 1..]);
+                    return every(entries, key, values, &steps[n + 1..]);
                 }
                 first
             }
@@ -182,12 +203,17 @@ fn walk<'a>(value: &'a Value, steps: &[Step]) -> Nodes<'a> {
     }
 }
 
-/// The rare list in which several entries carry the same key.
-fn every<'a>(entries: &'a [Value], key: &str, value: &str, rest: &[Step]) -> Nodes<'a> {
+fn is_one_of(entry: &Value, key: &str, values: &[String]) -> bool {
+    let found = entry.get(key).and_then(Value::as_str);
+    found.is_some_and(|found| values.iter().any(|value| value == found))
+}
+
+/// The rare list in which several entries fit.
+fn every<'a>(entries: &'a [Value], key: &str, values: &[String], rest: &[Step]) -> Nodes<'a> {
     Nodes::Many(
         entries
             .iter()
-            .filter(|e| e.get(key).and_then(Value::as_str) == Some(value))
+            .filter(|e| is_one_of(e, key, values))
             .flat_map(|e| walk(e, rest).iter().collect::<Vec<_>>())
             .collect(),
     )
@@ -197,23 +223,87 @@ fn step(segment: &Segment) -> Option<Step> {
     match segment {
         Segment::Selector(Selector::Name(name)) => Some(Step::Name(unquote(name).into_owned())),
         Segment::Selector(Selector::Index(index)) => usize::try_from(*index).ok().map(Step::Index),
-        Segment::Selector(Selector::Filter(Filter::Atom(FilterAtom::Comparison(comparison)))) => {
-            let Comparison::Eq(
-                Comparable::SingularQuery(SingularQuery::Current(keys)),
-                Comparable::Literal(Literal::String(value)),
-            ) = comparison.as_ref()
-            else {
-                return None;
-            };
-            let [SingularQuerySegment::Name(key)] = keys.as_slice() else {
-                return None;
-            };
-            Some(Step::Where {
-                key: unquote(key).into_owned(),
-                value: value.clone(),
-            })
+        Segment::Selector(Selector::Filter(filter)) => {
+            let (key, values) = one_of(filter)?;
+            Some(Step::Where { key, values })
         }
         _ => None,
+    }
+}
+
+/// A filter that asks whether one field is one of some strings: `@.id == 'a' || @.id == 'b'`.
+fn one_of(filter: &Filter) -> Option<(String, Vec<String>)> {
+    match filter {
+        Filter::Atom(FilterAtom::Comparison(comparison)) => match compared(comparison)? {
+            Compared {
+                field,
+                with: Value::String(value),
+                equal: true,
+            } => Some((field, vec![value])),
+            _ => None,
+        },
+        Filter::Or(filters) => {
+            let mut all = filters.iter().map(one_of);
+            let (key, mut values) = all.next()??;
+            for other in all {
+                let (other, more) = other?;
+                if other != key {
+                    return None;
+                }
+                values.extend(more);
+            }
+            Some((key, values))
+        }
+        _ => None,
+    }
+}
+
+/// The comparison of a field of the entry itself with a literal.
+fn compared(comparison: &Comparison) -> Option<Compared> {
+    let (left, right) = comparison.vals();
+    let (Comparable::SingularQuery(SingularQuery::Current(keys)), Comparable::Literal(literal)) =
+        (left, right)
+    else {
+        return None;
+    };
+    let [SingularQuerySegment::Name(field)] = keys.as_slice() else {
+        return None;
+    };
+    Some(Compared {
+        field: unquote(field).into_owned(),
+        with: match literal {
+            Literal::String(text) => text.as_str().into(),
+            Literal::Int(number) => (*number).into(),
+            Literal::Float(number) => (*number).into(),
+            Literal::Bool(value) => (*value).into(),
+            Literal::Null => Value::Null,
+        },
+        equal: matches!(comparison, Comparison::Eq(..)),
+    })
+}
+
+fn parts(segments: &[Segment]) -> Vec<Part> {
+    let part = |segment: &Segment| match segment {
+        Segment::Selector(Selector::Name(name)) => Part::Name(unquote(name).into_owned()),
+        Segment::Selector(Selector::Filter(filter)) => {
+            let mut all = Vec::new();
+            comparisons(filter, &mut all);
+            Part::Entries(all)
+        }
+        Segment::Selector(_) => Part::Entries(Vec::new()),
+        Segment::Selectors(_) | Segment::Descendant(_) => Part::Anything,
+    };
+    segments.iter().map(part).collect()
+}
+
+fn comparisons(filter: &Filter, all: &mut Vec<Compared>) {
+    match filter {
+        Filter::Or(filters) | Filter::And(filters) => {
+            filters.iter().for_each(|filter| comparisons(filter, all));
+        }
+        Filter::Atom(FilterAtom::Filter { expr, .. }) => comparisons(expr, all),
+        Filter::Atom(FilterAtom::Comparison(comparison)) => all.extend(compared(comparison)),
+        Filter::Atom(FilterAtom::Test { .. }) => {}
     }
 }
 

@@ -1,7 +1,8 @@
 //! From a test to its children: each template is rendered, read back, checked,
 //! and given what the engine owns.
 
-use super::fields;
+use super::fields::{self, Shape, What, Wrong};
+use super::place::{Field, place};
 use super::read_back::read_back;
 use crate::bundle::Bundle;
 use crate::bundle::filters::Warnings;
@@ -111,6 +112,9 @@ fn render_all(bundle: &Bundle, test: &Value) -> Result<Rendered, Box<Problem>> {
             object,
         });
     }
+    if let Some(problem) = same_object(&rendered.children, bundle) {
+        return Err(problem);
+    }
     rendered.children.sort_by_key(Child::runs_pods);
     Ok(rendered)
 }
@@ -158,36 +162,6 @@ fn invalid_yaml(template: &ChildTemplate, text: &str, found: &Problem) -> Box<Pr
     Box::new(problem.at(text, found.line, found.column).help(help))
 }
 
-/// Places a mistake about a rendered field where a template writes it, if one does and only one.
-fn place(problem: Problem, bundle: &Bundle, template: &ChildTemplate, key: &str) -> Problem {
-    let written = |line: &str| {
-        let at = line.find(&format!("{key}:"))?;
-        let before = line[..at].chars().next_back();
-        before.is_none_or(|c| " {,".contains(c)).then_some(at)
-    };
-    let is_part = |file: &str| file == template.file || file.contains("/_");
-    let mut found = bundle
-        .templates
-        .files
-        .iter()
-        .filter(|(file, _)| is_part(file))
-        .flat_map(|(file, source)| {
-            source
-                .lines()
-                .enumerate()
-                .map(move |line| (file, source, line))
-        })
-        .filter_map(|(file, source, (n, line))| Some((file, source, n, written(line)?)));
-    match (found.next(), found.next()) {
-        (Some((file, source, n, at)), None) => {
-            let mut placed = problem.at(source, n + 1, at + 1);
-            placed.file.clone_from(file);
-            placed
-        }
-        _ => problem,
-    }
-}
-
 /// Checks a rendered object and adds what the engine owns.
 fn complete(
     bundle: &Bundle,
@@ -195,9 +169,10 @@ fn complete(
     test: &Value,
     mut object: Value,
 ) -> Result<Value, Box<Problem>> {
-    let problem = |key: &str, message: String, help: &str| {
+    let problem = |path: &str, message: String, help: &str| {
         let problem = Problem::new(&template.file, message).help(help);
-        Box::new(place(problem, bundle, template, key))
+        let field = Field { path, value: None };
+        Box::new(place(problem, bundle, template, &field))
     };
     for (key, expected) in [
         ("apiVersion", &template.api_version),
@@ -219,11 +194,10 @@ fn complete(
             help,
         ));
     }
-    if let Some(path) = fields::first_unknown(&template.api_version, &template.kind, &object) {
-        let key = path.rsplit(['.', ']']).next().unwrap_or(&path);
-        let message = format!("{} has no field `{path}`", template.kind);
-        let help = "check the spelling and the indentation; the API server would drop the field";
-        return Err(problem(key, message, help));
+    if let Some(shape) = fields::of_kind(&template.api_version, &template.kind)
+        && let Some(wrong) = fields::first_wrong(shape, &object)
+    {
+        return Err(as_problem(&wrong, bundle, template));
     }
     let namespace = text(test, "/metadata/namespace");
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
@@ -236,7 +210,7 @@ fn complete(
                 "`metadata.namespace` is `{other}`: a child lives in the namespace of its test"
             );
             return Err(problem(
-                "namespace",
+                "metadata.namespace",
                 message,
                 "remove it; the engine sets it",
             ));
@@ -249,7 +223,7 @@ fn complete(
     if metadata.contains_key("ownerReferences") {
         let message = "`metadata.ownerReferences` is set by the engine".to_string();
         let help = "remove it; every child is owned by its test";
-        return Err(problem("ownerReferences", message, help));
+        return Err(problem("metadata.ownerReferences", message, help));
     }
     if let Some(owner) = owner_reference(test) {
         metadata.insert("ownerReferences".into(), json!([owner]));
@@ -258,6 +232,85 @@ fn complete(
     set(metadata, "labels", CHILD_LABEL, &template.stem);
     set(metadata, "annotations", BUNDLE_ANNOTATION, bundle.digest());
     Ok(object)
+}
+
+/// A field that the type of an object does not have, or that is of another type there.
+fn as_problem(wrong: &Wrong, bundle: &Bundle, template: &ChildTemplate) -> Box<Problem> {
+    let Wrong { path, what } = wrong;
+    let kind = &template.kind;
+    let (message, help, value) = match what {
+        What::Unknown => (
+            format!("{kind} has no field `{path}`"),
+            "check the spelling and the indentation; the API server would drop the field",
+            None,
+        ),
+        What::Type(shape, value) => (
+            format!(
+                "`{path}` of {kind} is {}, not {}",
+                shown(value),
+                shape.title()
+            ),
+            type_help(shape, value),
+            Some(*value),
+        ),
+    };
+    let problem = Problem::new(&template.file, message).help(help);
+    let field = Field { path, value };
+    Box::new(place(problem, bundle, template, &field))
+}
+
+/// What a value is, in words; a short one as it is written.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a map".into(),
+        Value::Array(_) => "a list".into(),
+        Value::String(text) if text.chars().count() > 40 => "a long string".into(),
+        Value::String(_) => format!("the string `{value}`"),
+        other => format!("`{other}`"),
+    }
+}
+
+fn type_help(shape: &Shape, value: &Value) -> &'static str {
+    match (shape, value) {
+        (Shape::Text, Value::Number(_) | Value::Bool(_)) => {
+            "write it in quotes, or make a string of an interpolation with `| string`"
+        }
+        (Shape::Integer(_), Value::Number(_)) => {
+            "the field does not take so large a number, or a part of one"
+        }
+        (Shape::Integer(_), Value::String(_)) => {
+            "write it without quotes, or make a number of an interpolation with `| int`"
+        }
+        (Shape::Quantity, _) => "amounts are written as `250m`, `1Gi` or `0.5`",
+        (Shape::Boolean, Value::String(_)) => "write true or false without quotes",
+        _ => "check the indentation; the API server would refuse the object",
+    }
+}
+
+/// Two templates that make the same object would undo each other's work.
+fn same_object(children: &[Child], bundle: &Bundle) -> Option<Box<Problem>> {
+    let same = |a: &Child, b: &Child| {
+        let groups = (group(a.api_version()), group(b.api_version()));
+        groups.0 == groups.1 && a.kind() == b.kind() && a.name() == b.name()
+    };
+    let template = |child: &Child| bundle.children().iter().find(|t| t.stem == child.stem);
+    children.iter().enumerate().find_map(|(n, child)| {
+        let first = children[..n].iter().find(|other| same(other, child))?;
+        let (kind, name) = (child.kind(), child.name());
+        let (mut first, mut template) = (template(first)?, template(child)?);
+        // Whoever adds a child is told of it, and not of the one that was there.
+        if template.file.starts_with("templates/") {
+            std::mem::swap(&mut first, &mut template);
+        }
+        let message = format!("makes the {kind} `{name}`, and so does {}", first.file);
+        let help = "give one of them another name; each child has a template of its own";
+        let problem = Problem::new(&template.file, message).help(help);
+        let field = Field {
+            path: "metadata.name",
+            value: None,
+        };
+        Some(Box::new(place(problem, bundle, template, &field)))
+    })
 }
 
 /// The controller reference to a test. A test that was never stored has no uid

@@ -25,6 +25,7 @@ mod mutations;
 mod overlays;
 mod play;
 mod record;
+mod renamed;
 mod replica;
 mod secrets;
 mod settings;

@@ -6,7 +6,7 @@ use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::golden::Case;
 use lotest::engine::replay::replay;
 use lotest::engine::timeline::Timeline;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +21,8 @@ const NOT_IN_TIMELINES: [&str; 4] = [
     "ready-recreating",
 ];
 
-fn load(layer: &Files) -> Bundle {
-    Bundle::load(&[layer.clone().into()], &BTreeMap::new())
+fn load(layers: &[Layer]) -> Bundle {
+    Bundle::load(layers, &BTreeMap::new())
         .unwrap_or_else(|problems| panic!("{problems:#?}"))
         .0
 }
@@ -65,13 +65,13 @@ fn timelines() -> Vec<Told> {
 }
 
 impl Told {
-    fn tell(&self, bundle: &Arc<Bundle>, layer: &Files) -> Option<String> {
+    fn tell(&self, bundle: &Arc<Bundle>, layers: &[Layer]) -> Option<String> {
         match &self.timeline {
             Some(timeline) => {
                 let entries = replay(bundle, timeline).ok()?;
                 serde_saphyr::to_string(&entries).ok()
             }
-            None => Some(self.case.run(&[layer.clone().into()]).ok()?.text),
+            None => Some(self.case.run(layers).ok()?.text),
         }
     }
 
@@ -86,7 +86,6 @@ impl Told {
 struct Place {
     file: &'static str,
     pointer: String,
-    index: usize,
     id: String,
     /// What it says, without what is filled in.
     words: Vec<String>,
@@ -111,14 +110,7 @@ fn rules() -> Vec<Place> {
     let mut places = Vec::new();
     for (file, pointer) in lists() {
         let rules = yaml(file);
-        for (index, rule) in rules
-            .pointer(&pointer)
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .iter()
-            .enumerate()
-        {
+        for rule in rules.pointer(&pointer).unwrap().as_array().unwrap().iter() {
             let id = rule["id"].as_str().unwrap().to_string();
             let mut words = vec![id.clone()];
             for said in ["/reason", "/message", "/event/reason", "/event/message"] {
@@ -139,7 +131,6 @@ fn rules() -> Vec<Place> {
             places.push(Place {
                 file,
                 pointer: pointer.clone(),
-                index,
                 id,
                 words,
             });
@@ -149,40 +140,46 @@ fn rules() -> Vec<Place> {
 }
 
 impl Place {
-    /// The layer without the rule.
-    fn taken_out_of(&self, layer: &Files) -> Files {
-        let mut rules = yaml(self.file);
-        let list = rules.pointer_mut(&self.pointer).unwrap();
-        list.as_array_mut().unwrap().remove(self.index);
-        let mut layer = layer.clone();
-        layer.insert(self.file.to_string(), rules.to_string());
-        layer
+    /// The layers of a bundle without the rule.
+    fn switched_off(&self) -> Vec<Layer> {
+        let off = json!([{"id": self.id, "disable": true}]);
+        let names: Vec<&str> = self.pointer.split('/').skip(1).collect();
+        let rules = match names.as_slice() {
+            [] => off,
+            ["transitions"] => json!({"transitions": off}),
+            [n, ..] => {
+                let kind = &yaml(self.file)[n.parse::<usize>().unwrap()]["type"];
+                json!([{"type": kind, "cases": off}])
+            }
+        };
+        let files = Files::from([(self.file.to_string(), rules.to_string())]);
+        vec![Layer::built_in(), files.into()]
     }
 }
 
 /// A bundle that is not as it should be.
 struct Change {
     name: String,
-    layer: Files,
+    layers: Vec<Layer>,
     /// What timelines may say that notice it.
     words: Vec<String>,
 }
 
 /// The changes that no timeline notices. The likely ones are asked first, and the first that differs is enough.
 fn unnoticed(changes: Vec<Change>) -> Vec<String> {
-    let layer = Layer::built_in().files;
-    let bundle = Arc::new(load(&layer));
+    let layers = [Layer::built_in()];
+    let bundle = Arc::new(load(&layers));
     let timelines = timelines();
     let whole = |told: &Told| {
-        let whole = told.whole.get_or_init(|| told.tell(&bundle, &layer));
+        let whole = told.whole.get_or_init(|| told.tell(&bundle, &layers));
         whole.clone()
     };
     let is_noticed = |change: &Change| {
-        let other = Arc::new(load(&change.layer));
+        let other = Arc::new(load(&change.layers));
         let mut likely: Vec<&Told> = timelines.iter().collect();
         likely.sort_by_cached_key(|t| Reverse(t.speaks_of(&change.words)));
         let mut likely = likely.iter();
-        likely.any(|t| t.tell(&other, &change.layer) != whole(t))
+        likely.any(|t| t.tell(&other, &change.layers) != whole(t))
     };
     let changes = Mutex::new(changes.into_iter());
     let unnoticed = Mutex::new(Vec::new());
@@ -204,13 +201,12 @@ fn unnoticed(changes: Vec<Change>) -> Vec<String> {
 
 #[test]
 fn every_rule_is_missed() {
-    let layer = Layer::built_in().files;
     let mut rules = rules();
     assert!(rules.len() > 80, "the rules were not found");
     rules.retain(|rule| !NOT_IN_TIMELINES.contains(&rule.id.as_str()));
     let without = |rule: Place| Change {
         name: format!("{}: {}", rule.file, rule.id),
-        layer: rule.taken_out_of(&layer),
+        layers: rule.switched_off(),
         words: rule.words,
     };
     let never_missed = unnoticed(rules.into_iter().map(without).collect());
@@ -243,7 +239,7 @@ fn every_value_of_the_rules_matters() {
         layer.insert("values.yaml".into(), values.to_string());
         changes.push(Change {
             name: pointer.to_string(),
-            layer,
+            layers: vec![layer.into()],
             words: Vec::new(),
         });
     }

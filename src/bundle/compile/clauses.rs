@@ -1,6 +1,6 @@
 //! What rules are made of, compiled: clauses, paths, texts and durations.
 
-use super::Compiler;
+use super::{Compiler, Roots, VALUE_ROOTS};
 use crate::bundle::durations;
 use crate::bundle::problem::nearest;
 use crate::bundle::rules as written;
@@ -13,9 +13,6 @@ use jiff::SignedDuration;
 use regex::Regex;
 use serde_json::Value;
 
-/// What the root `pods` has.
-const POD_COUNTS: &[&str] = &["total", "running", "pending", "active", "oldest"];
-
 /// A duration as rules write it.
 pub(super) enum Lasting {
     For(SignedDuration),
@@ -26,7 +23,7 @@ impl Compiler<'_> {
     pub(super) fn clause(
         &mut self,
         written: Placed<written::Clause>,
-        roots: &[&str],
+        roots: Roots,
     ) -> Option<Clause> {
         let at = written.at;
         let w = written.value;
@@ -58,6 +55,7 @@ impl Compiler<'_> {
         }
         let written_path = w.path.as_ref()?;
         let path = self.path(written_path, roots)?;
+        self.literals(&w, written_path, &path, roots)?;
         let mut operators = Vec::new();
         let mut add = |operator: Option<Operator>| operators.extend(operator);
         add(w.exists.map(|e| {
@@ -138,11 +136,39 @@ impl Compiler<'_> {
         }
     }
 
-    fn clauses(
+    /// Whether the literals of a clause are of the type that its path leads to, and names that there are.
+    fn literals(
         &mut self,
-        all: Vec<Placed<written::Clause>>,
-        roots: &[&str],
-    ) -> Option<Vec<Clause>> {
+        w: &written::Clause,
+        written: &Placed,
+        path: &Path,
+        roots: Roots,
+    ) -> Option<()> {
+        let mut fine = true;
+        let lists = [&w.one_of, &w.not_in].into_iter().flatten().flatten();
+        for literal in [&w.eq, &w.ne].into_iter().flatten().chain(lists) {
+            let at = self.place_of(written, literal);
+            fine &= is_operand_path(literal) || self.may_have(at, path, roots, literal);
+        }
+        for literal in [&w.gt, &w.gte, &w.lt, &w.lte].into_iter().flatten() {
+            let at = self.place_of(written, literal);
+            fine &= is_operand_path(literal) || self.is_like(at, path, roots, literal);
+        }
+        if w.prefix.is_some() || w.matches.is_some() || w.within.is_some() {
+            fine &= self.may_be_text(written.at, path, roots);
+        }
+        fine.then_some(())
+    }
+
+    /// Literals are any JSON, so they do not remember where they stand: behind their path, mostly.
+    fn place_of(&self, written: &Placed, literal: &Value) -> At {
+        let text = literal
+            .as_str()
+            .map_or_else(|| literal.to_string(), Into::into);
+        self.sources.find(written.at, written.value.len(), &text)
+    }
+
+    fn clauses(&mut self, all: Vec<Placed<written::Clause>>, roots: Roots) -> Option<Vec<Clause>> {
         let compiled: Vec<_> = all.into_iter().map(|c| self.clause(c, roots)).collect();
         compiled.into_iter().collect()
     }
@@ -152,13 +178,9 @@ impl Compiler<'_> {
         &mut self,
         near: &Placed,
         operand: Value,
-        roots: &[&str],
+        roots: Roots,
     ) -> Option<Operand> {
-        let path = operand
-            .as_object()
-            .filter(|o| o.len() == 1)
-            .and_then(|o| o.get("path"))
-            .and_then(Value::as_str);
+        let path = operand_path(&operand);
         match path {
             None => Some(Operand::Literal(operand)),
             Some(path) => {
@@ -169,11 +191,11 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn path(&mut self, written: &Placed, roots: &[&str]) -> Option<Path> {
+    pub(super) fn path(&mut self, written: &Placed, roots: Roots) -> Option<Path> {
         self.path_at(&written.value, written.at, roots)
     }
 
-    fn path_at(&mut self, written: &str, at: At, roots: &[&str]) -> Option<Path> {
+    fn path_at(&mut self, written: &str, at: At, roots: Roots) -> Option<Path> {
         match Path::compile(written) {
             Ok(path) => self.known_root(at, &path, roots).then_some(path),
             Err(message) => {
@@ -189,13 +211,13 @@ impl Compiler<'_> {
         );
     }
 
-    fn known_root(&mut self, at: At, path: &Path, roots: &[&str]) -> bool {
-        if roots.contains(&path.root()) {
-            return self.known_names(at, path);
+    fn known_root(&mut self, at: At, path: &Path, roots: Roots) -> bool {
+        if roots.names.contains(&path.root()) {
+            return self.known_names(at, path) && self.known_fields(at, path, roots);
         }
-        let help = match nearest(path.root(), roots.iter().copied()) {
+        let help = match nearest(path.root(), roots.names.iter().copied()) {
             Some(near) => format!("did you mean `$.{near}`?"),
-            None => format!("here a path starts with $.{}", roots.join(", $.")),
+            None => format!("here a path starts with $.{}", roots.names.join(", $.")),
         };
         let message = format!(
             "`{}` starts from an unknown `{}`",
@@ -213,13 +235,6 @@ impl Compiler<'_> {
             "values" => return self.known_value(at, path),
             "children" | "evidence" => {}
             "run" if names.next() == Some("started") => {}
-            "pods" => {
-                let name = names.next().filter(|name| !POD_COUNTS.contains(name));
-                return name.is_none_or(|name| {
-                    self.unknown_name(at, path, name, POD_COUNTS);
-                    false
-                });
-            }
             _ => return true,
         }
         let Some(stem) = names.next() else {
@@ -256,7 +271,7 @@ impl Compiler<'_> {
         true
     }
 
-    fn unknown_name(&mut self, at: At, path: &Path, name: &str, known: &[&str]) {
+    pub(super) fn unknown_name(&mut self, at: At, path: &Path, name: &str, known: &[&str]) {
         let message = format!("`{}`: there is no `{name}`", path.as_str());
         self.problem(at, message).help = Some(match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -264,7 +279,7 @@ impl Compiler<'_> {
         });
     }
 
-    pub(super) fn text(&mut self, written: &Placed, roots: &[&str]) -> Option<Text> {
+    pub(super) fn text(&mut self, written: &Placed, roots: Roots) -> Option<Text> {
         match Text::compile(&written.value) {
             Ok(text) => {
                 let mut known = true;
@@ -312,7 +327,7 @@ impl Compiler<'_> {
     pub(super) fn duration(&mut self, written: &Placed) -> Option<Lasting> {
         let mut subject = format!("`{}`", written.value);
         let text = if written.value.starts_with('$') {
-            let path = self.path(written, &["values"])?;
+            let path = self.path(written, VALUE_ROOTS)?;
             // Values that could not be read were reported already.
             let values = &self.known.values?.value;
             let text = match path.first(&OfValues(values)) {
@@ -350,6 +365,16 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// The path of an operand that is none itself.
+fn operand_path(operand: &Value) -> Option<&str> {
+    let fields = operand.as_object().filter(|o| o.len() == 1)?;
+    fields.get("path")?.as_str()
+}
+
+fn is_operand_path(operand: &Value) -> bool {
+    operand_path(operand).is_some()
 }
 
 /// Whether the values have the field and it is null, which a path takes for missing.
