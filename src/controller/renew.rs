@@ -226,6 +226,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_keeps_a_bundle_that_runs_no_more() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("t1", "worker-job")));
+        let bundle = Arc::downgrade(&controller.context.bundle);
+        let templates = Arc::downgrade(&controller.context.bundle.templates);
+        controller.renew(offer());
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Synced);
+        assert_eq!(bundle.strong_count(), 0);
+        assert_eq!(templates.strong_count(), 0);
+    }
+
+    #[tokio::test]
     async fn a_test_that_was_made_again_meanwhile_has_none_of_the_children_before() {
         let mut controller = controller();
         controller.apply(Change::Test(test("t1")));

@@ -101,7 +101,9 @@ pub fn audit() -> Vec<Value> {
 
 /// The command of the operator as its own ServiceAccount, to be completed.
 pub fn operator_command(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lotest"));
+    let built = || env!("CARGO_BIN_EXE_lotest").to_string();
+    let mut command =
+        Command::new(std::env::var("LOTEST_TEST_OPERATOR").unwrap_or_else(|_| built()));
     let kubeconfig = from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG");
     command
         .env("KUBECONFIG", kubeconfig)
