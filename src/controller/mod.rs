@@ -24,6 +24,7 @@ mod revision;
 mod rights;
 mod standing;
 mod watch;
+mod watched;
 mod work;
 
 use crate::bundle::Bundle;
@@ -250,7 +251,7 @@ impl Controller {
             tokio::select! {
                 _ = stop.changed() => return,
                 offer = renew::offered(&mut offers) => self.renew(offer),
-                part = renew::part(&mut self.next) => self.take_part(part),
+                part = next::part(&mut self.next) => self.take_part(part),
                 Some(done) = self.tasks.join_next_with_id() => match done {
                     Ok((id, outcome)) => {
                         self.running.remove(&id);

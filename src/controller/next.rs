@@ -3,7 +3,7 @@
 
 use super::list::{Lists, Part};
 use super::reload::Offer;
-use super::watch::{Change, What};
+use super::watch::Change;
 use crate::bundle::Bundle;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
@@ -135,6 +135,14 @@ impl Next {
 
     pub fn into_index(self) -> Index {
         self.index
+    }
+}
+
+/// Waits for what comes of the lists for the next bundle; forever where there is none.
+pub(super) async fn part(next: &mut Option<Next>) -> Part {
+    match next {
+        Some(next) => next.part().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,26 +3,19 @@
 
 use super::list::{Lists, Part};
 use super::next::Next;
-use super::reconcile::{Context, Outcome};
+use super::reconcile::Context;
 use super::reload::Offer;
 use super::watch::{Change, What};
-use super::{Controller, Offers, children};
+use super::watched::{add, whats};
+use super::{Controller, Offers};
+use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
-use crate::bundle::{Bundle, selector};
-use crate::engine::facts::Test;
 use crate::engine::index::Index;
-use crate::engine::render::text;
-use crate::engine::run::Run;
-use serde_json::Value;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// So many changes wait to be taken in.
 const CHANGES: usize = 1024;
-
-/// So many labels of pods are watched for at most. More than a few come of nobody's layers.
-const SELECTORS: usize = 16;
 
 impl Controller {
     /// Begins with a bundle: nothing is known yet.
@@ -83,7 +76,7 @@ impl Controller {
     }
 
     /// Begins to gather what the rules of a bundle need.
-    fn prepare(&mut self, bundle: &Arc<Bundle>, offer: Option<Arc<Offer>>) {
+    pub(super) fn prepare(&mut self, bundle: &Arc<Bundle>, offer: Option<Arc<Offer>>) {
         let mut firsts = Vec::new();
         for what in whats(bundle) {
             if !self.watching.iter().any(|w| w.what == what) {
@@ -105,65 +98,6 @@ impl Controller {
             order,
         };
         self.next = Some(Next::new(offer, bundle, &self.index, lists));
-    }
-
-    /// What is watched for a bundle, and for the tests that run, whatever they were started with.
-    fn wanted(&self, bundle: &Bundle) -> Vec<What> {
-        let mut wanted = whats(bundle);
-        let tests = self.index.keys().filter_map(|key| self.index.get(key));
-        for what in tests.flat_map(|test| whats_of(&test.run)) {
-            add(&mut wanted, what);
-        }
-        wanted
-    }
-
-    /// Watches what only a running test has, which was started with another bundle.
-    pub(super) fn watch_also(&mut self, run: &Run) {
-        for what in whats_of(run) {
-            let is_known = |all: &[super::watch::Watching]| all.iter().any(|w| w.what == what);
-            let is_full = matches!(what, What::Pods(_)) && self.selectors() >= SELECTORS;
-            if !is_known(&self.watching) && !is_full {
-                let (watching, _) = self.watches.begin(what);
-                self.watching.push(watching);
-            }
-        }
-    }
-
-    fn selectors(&self) -> usize {
-        let all = self.watching.iter();
-        all.filter(|w| matches!(w.what, What::Pods(_))).count()
-    }
-
-    /// Whether the pods of a test are not listed yet: it was started with other labels than those of now, by an operator
-    /// that ran before.
-    pub(super) fn is_blind(&self, test: &Test) -> bool {
-        let Some(selector) = &test.run.pod_selector else {
-            return false;
-        };
-        let is_it = |what: &What| matches!(what, What::Pods(s) if s == selector);
-        let mut watching = self.watching.iter();
-        watching.any(|w| is_it(&w.what) && w.unlisted > 0)
-    }
-
-    /// Pods with some labels were listed; says whether no others are watched. If there are, it is not known whose those
-    /// are that the list lacks, and all are listed.
-    pub(super) fn pods_listed(&mut self, selector: &str) -> bool {
-        let is_alone = self.selectors() <= 1;
-        let is_it = |what: &What| matches!(what, What::Pods(s) if s == selector);
-        let Some(watching) = self.watching.iter_mut().find(|w| is_it(&w.what)) else {
-            return is_alone;
-        };
-        if watching.unlisted > 0 {
-            watching.unlisted -= 1;
-            return is_alone;
-        }
-        if !is_alone {
-            match &mut self.next {
-                Some(next) => next.interrupted(),
-                None => self.prepare(&Arc::clone(&self.context.bundle), None),
-            }
-        }
-        is_alone
     }
 
     /// Takes what came of the lists for the next bundle.
@@ -232,13 +166,6 @@ impl Controller {
         self.go_on();
     }
 
-    /// Ends the watches that nobody needs any more.
-    fn drop_unwanted(&mut self) {
-        let wanted = self.wanted(&self.context.bundle);
-        self.watching
-            .retain(|w| w.what == What::Tests || wanted.contains(&w.what));
-    }
-
     fn runs(&self, offer: &Offer) {
         let Offer { number, layers, .. } = offer;
         self.board.runs(*number, offer.bundle.digest(), layers);
@@ -254,50 +181,6 @@ impl Controller {
         self.look_at_all();
         self.go_on();
     }
-
-    /// What was found out for rules and templates that run no more says nothing about those that do.
-    pub(super) fn discard_outdated(&mut self, outcome: &mut Outcome) {
-        if Arc::ptr_eq(&outcome.bundle, &self.context.bundle) {
-            return;
-        }
-        outcome.answers.clear();
-        if outcome.run.take_if(|run| run.spec.is_none()).is_some() {
-            outcome.retry = None;
-        }
-        self.queue.add(&outcome.key, Instant::now());
-    }
-}
-
-/// The kinds of children of a bundle, and its pods.
-fn whats(bundle: &Bundle) -> Vec<What> {
-    let mut whats: Vec<What> = children::kinds(bundle)
-        .into_iter()
-        .map(What::Children)
-        .collect();
-    whats.push(What::Pods(bundle.pod_selector().to_string()));
-    whats
-}
-
-/// The same of what a test was started with.
-fn whats_of(run: &Run) -> Vec<What> {
-    let kind = |child: &Value| {
-        let kind = children::resource(text(child, "/apiVersion"), text(child, "/kind"));
-        What::Children(kind)
-    };
-    let mut whats: Vec<What> = run.started.values().map(kind).collect();
-    // Others than lotest may have written it.
-    let selector = run
-        .pod_selector
-        .iter()
-        .filter(|s| selector::parse(s).is_ok());
-    whats.extend(selector.cloned().map(What::Pods));
-    whats
-}
-
-fn add(whats: &mut Vec<What>, what: What) {
-    if !whats.contains(&what) {
-        whats.push(what);
-    }
 }
 
 /// Waits for an offer; forever where there is nobody who makes any.
@@ -310,15 +193,249 @@ pub(super) async fn offered(offers: &mut Offers) -> Arc<Offer> {
     std::future::pending().await
 }
 
-/// Waits for what comes of the lists for the next bundle; forever where there is none.
-pub(super) async fn part(next: &mut Option<Next>) -> Part {
-    match next {
-        Some(next) => next.part().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// A place for changes before there are watches.
 pub(super) fn no_changes() -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
     mpsc::channel(CHANGES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::children;
+    use super::super::metrics::Metrics;
+    use super::super::standing::Board;
+    use super::*;
+    use crate::bundle::{Files, Layer};
+    use crate::engine::facts::Test;
+    use crate::engine::index::{Key, Listed};
+    use crate::engine::run::Run;
+    use kube::Client;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: {{ test.metadata.name }}}
+spec: {podSelector: {}}
+";
+
+    /// A controller whose first lists are in, in a cluster that cannot be reached.
+    fn controller() -> Controller {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let bundle = bundle(&[]);
+        let board = Board::new(Arc::clone(&metrics), bundle.digest(), Vec::new());
+        let namespaces = Vec::new();
+        let first = Arc::clone(&bundle);
+        let mut controller = Controller::new(client, bundle, namespaces, metrics, Arc::new(board));
+        controller.begin(&first);
+        controller.apply(Change::Synced);
+        controller
+    }
+
+    fn bundle(files: &[(&str, &str)]) -> Arc<Bundle> {
+        let files = files.iter().map(|(f, t)| (f.to_string(), t.to_string()));
+        let top = Layer {
+            name: "top".to_string(),
+            files: files.collect::<Files>(),
+        };
+        let (bundle, _) = Bundle::load(&[Layer::built_in(), top], &BTreeMap::new()).unwrap();
+        Arc::new(bundle)
+    }
+
+    fn offer(controller: &Controller, files: &[(&str, &str)]) -> Arc<Offer> {
+        Arc::new(Offer {
+            bundle: bundle(files),
+            layers: Vec::new(),
+            number: controller.board.number(),
+        })
+    }
+
+    fn test(uid: &str) -> Value {
+        json!({
+            "apiVersion": "locust.io/v2", "kind": "LocustTest", "spec": {},
+            "metadata": {"name": "t", "namespace": "n", "uid": uid, "resourceVersion": "1"},
+        })
+    }
+
+    fn job(version: &str) -> Value {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "status": {"succeeded": 1},
+            "metadata": {
+                "name": "t-worker", "namespace": "n", "uid": "job", "resourceVersion": version,
+                "labels": {"locust.io/child": "worker-job"},
+                "ownerReferences": [{"kind": "LocustTest", "name": "t", "uid": "t1", "controller": true}],
+            },
+        })
+    }
+
+    fn jobs() -> What {
+        What::Children(children::resource("batch/v1", "Job"))
+    }
+
+    fn known(controller: &Controller) -> &Test {
+        controller.index.get(&Key::of(&test("t1"))).unwrap()
+    }
+
+    /// What comes of lists that find these.
+    fn list(controller: &mut Controller, found: Vec<Value>) {
+        controller.take_part(Part::Begins);
+        controller.take_part(Part::Objects(jobs(), found));
+        controller.take_part(Part::Complete);
+        controller.swap();
+    }
+
+    fn runs(controller: &Controller, offer: &Offer) -> bool {
+        Arc::ptr_eq(&controller.context.bundle, &offer.bundle)
+            && controller.board.get().bundle == offer.bundle.digest()
+    }
+
+    #[tokio::test]
+    async fn what_runs_decides_until_the_lists_are_in_and_loses_nothing() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        assert!(controller.synced && !runs(&controller, &next));
+        controller.queue.add(&Key::of(&test("t1")), Instant::now());
+        controller.start();
+        assert_eq!(controller.tasks.len(), 1, "work begins all the time");
+        // It goes after it was listed and before that is taken in.
+        controller.apply(Change::ChildGone(job("3")));
+        list(&mut controller, vec![job("2")]);
+        assert!(runs(&controller, &next));
+        assert_eq!(
+            known(&controller).gone("worker-job").unwrap()["status"]["succeeded"],
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_ahead_of_the_watch_is_waited_for() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        list(&mut controller, vec![job("5")]);
+        assert!(!runs(&controller, &next));
+        controller.apply(Change::Child(job("5")));
+        controller.swap();
+        assert!(runs(&controller, &next));
+    }
+
+    #[tokio::test]
+    async fn lists_are_asked_for_again_when_a_watch_had_to_list_meanwhile() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        controller.take_part(Part::Begins);
+        let jobs = children::resource("batch/v1", "Job");
+        controller.apply(Change::Children(jobs, Listed::default()));
+        list_rest(&mut controller);
+        assert!(!runs(&controller, &next));
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &next));
+        assert!(known(&controller).gone("worker-job").is_some());
+    }
+
+    fn list_rest(controller: &mut Controller) {
+        controller.take_part(Part::Objects(jobs(), vec![job("2")]));
+        controller.take_part(Part::Complete);
+        controller.swap();
+    }
+
+    #[tokio::test]
+    async fn the_newest_offer_comes_next_and_at_once_where_lists_fail() {
+        let mut controller = controller();
+        let [first, second, third] = ["9000", "9001", "9002"].map(|port| {
+            offer(
+                &controller,
+                &[("values.yaml", &format!("ports: {{web: {port}}}\n"))],
+            )
+        });
+        for offer in [&first, &second, &third] {
+            controller.renew(Arc::clone(offer));
+        }
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &first), "layers that change all the time");
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &third), "what was overtaken never runs");
+        assert!(controller.next.is_none());
+
+        let fails = offer(&controller, &[("templates/policy.yaml", POLICY)]);
+        let watched = controller.watching.len();
+        controller.renew(Arc::clone(&fails));
+        assert_eq!(controller.watching.len(), watched + 1);
+        controller.take_part(Part::Late("networkpolicies cannot be listed".to_string()));
+        let standing = controller.board.get();
+        assert!(
+            standing.stale && standing.to_string().contains("networkpolicies"),
+            "{standing}"
+        );
+        let last = offer(&controller, &[("values.yaml", "ports: {web: 9003}\n")]);
+        controller.renew(Arc::clone(&last));
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &last));
+        assert!(!controller.board.get().stale);
+        assert_eq!(
+            controller.watching.len(),
+            watched,
+            "what nobody needs is not watched"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_runs_already_is_not_prepared() {
+        let mut controller = controller();
+        let other = offer(&controller, &[("templates/policy.yaml", POLICY)]);
+        let watched = controller.watching.len();
+        controller.renew(other);
+        let same = Arc::new(Offer {
+            bundle: Arc::clone(&controller.context.bundle),
+            layers: Vec::new(),
+            number: controller.board.number(),
+        });
+        controller.renew(Arc::clone(&same));
+        assert!(controller.next.is_none() && runs(&controller, &same));
+        assert_eq!(controller.watching.len(), watched);
+    }
+
+    #[tokio::test]
+    async fn pods_are_watched_by_the_labels_of_every_test_that_is_there() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        let run = |selector: &str| Run {
+            pod_selector: Some(selector.to_string()),
+            spec: Some(Arc::default()),
+            ..Run::default()
+        };
+        let key = Key::of(&test("t1"));
+        controller.watch_also(&run("not a selector"));
+        assert_eq!(controller.selectors(), 1);
+        controller.watch_also(&run("a=b"));
+        controller.index.set_run(&key, run("a=b"));
+        assert_eq!(controller.selectors(), 2);
+        assert!(controller.is_blind(known(&controller)), "not listed yet");
+        controller.apply(Change::Pods("a=b".to_string(), Listed::default()));
+        assert!(!controller.is_blind(known(&controller)));
+        let same = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(same);
+        list(&mut controller, Vec::new());
+        assert_eq!(controller.selectors(), 2, "a test has them");
+        // A list of some pods says nothing of the others: all are listed.
+        controller.apply(Change::Pods("a=b".to_string(), Listed::default()));
+        assert!(controller.next.is_some());
+        list(&mut controller, Vec::new());
+        controller.apply(Change::TestGone(test("t1")));
+        let other = offer(&controller, &[("values.yaml", "ports: {web: 9001}\n")]);
+        controller.renew(other);
+        list(&mut controller, Vec::new());
+        assert_eq!(controller.selectors(), 1);
+    }
 }

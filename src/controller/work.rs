@@ -134,6 +134,18 @@ impl Controller {
             }
         }
     }
+
+    /// What was found out for rules and templates that run no more says nothing about those that do.
+    fn discard_outdated(&mut self, outcome: &mut Outcome) {
+        if Arc::ptr_eq(&outcome.bundle, &self.context.bundle) {
+            return;
+        }
+        outcome.answers.clear();
+        if outcome.run.take_if(|run| run.spec.is_none()).is_some() {
+            outcome.retry = None;
+        }
+        self.queue.add(&outcome.key, Instant::now());
+    }
 }
 
 /// The moment of a time of day.

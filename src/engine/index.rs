@@ -277,10 +277,8 @@ impl Index {
         let owner = controller_uid(pod).and_then(|uid| self.owners.get(uid));
         let in_test = || self.tests.get(&owner?.0)?.pods.get(&of.name);
         let waiting = self.waiting.get(of).map(|w| &w.facts);
-        let version = version(pod);
-        let is_later =
-            |known: &PodFacts| known.uid == text(pod, "/metadata/uid") && version < known.version;
-        version > 0 && waiting.or_else(in_test).is_some_and(is_later)
+        let known = waiting.or_else(in_test);
+        known.is_some_and(|k| k.is_later_than(pod))
     }
 
     pub fn delete_pod(&mut self, pod: &Value) -> Option<Key> {

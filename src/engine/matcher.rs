@@ -110,6 +110,13 @@ impl PodFacts {
         }
     }
 
+    /// Whether this is known of a later version of the object; what was never stored has none.
+    pub(super) fn is_later_than(&self, object: &Value) -> bool {
+        let version = version(object);
+        let is_same = string(object, &["metadata", "uid"]) == self.uid;
+        is_same && version > 0 && version < self.version
+    }
+
     fn try_signal(&mut self, n: usize, signal: &Signal, scope: &dyn Scope) {
         let holds = match &signal.guard.when {
             Some(when) => when.holds(scope),
