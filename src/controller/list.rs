@@ -6,10 +6,10 @@ use super::watch::{First, Watches, What, plain};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde_json::Value;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// So many objects are asked for at a time.
-const PAGE: u32 = 500;
+const PAGE: u32 = 200;
 
 /// An API server that has not answered by then is late.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,14 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// After a failure it is asked again after this time at most.
 const LAST_RETRY: Duration = Duration::from_secs(15);
 
-/// So many parts wait to be taken in.
-const PARTS: usize = 4;
+/// So many parts wait to be taken in: a page of pods takes some MiB.
+const PARTS: usize = 1;
 
 /// What comes of the lists.
 #[derive(Debug)]
 pub enum Part {
     /// The watches of kinds that are new have begun, and the lists begin.
     Begins,
+    /// The next list is asked for as soon as this is answered: it is younger than whatever was seen before.
+    Asks(oneshot::Sender<()>),
     Objects(What, Vec<Value>),
     /// One of them fails, for this reason; it is asked for again.
     Late(String),
@@ -88,6 +90,11 @@ async fn list(
     let mut failures = 0;
     let mut next = Some(String::new());
     while let Some(page) = next.take() {
+        if page.is_empty() {
+            let (go, may_go) = oneshot::channel();
+            send(parts, Part::Asks(go)).await?;
+            may_go.await.map_err(|_| Dropped)?;
+        }
         match page_of(what, api, &resource, &page).await {
             Ok((objects, token)) => {
                 send(parts, Part::Objects(what.clone(), objects)).await?;

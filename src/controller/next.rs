@@ -25,11 +25,12 @@ pub struct Next {
     pub offer: Option<Arc<Offer>>,
     pub bundle: Arc<Bundle>,
     index: Index,
-    /// The uids of what a watch has told of meanwhile: lists that were under way have nothing newer to say.
+    /// The uids of what a watch has told of since the last list was asked for: it has nothing newer to say.
     told: HashSet<String>,
     parts: mpsc::Receiver<Part>,
     /// In a set, so that it ends with this.
     _listing: JoinSet<()>,
+    asked: bool,
     /// When all lists were in.
     complete: Option<Instant>,
     /// A watch had to list anew: what went meanwhile nobody tells, and lists that were under way may still have it.
@@ -53,6 +54,7 @@ impl Next {
             bundle: Arc::clone(bundle),
             index: running.renewed(Arc::clone(bundle)),
             told: HashSet::new(),
+            asked: false,
             parts,
             _listing: listing,
             complete: None,
@@ -80,6 +82,11 @@ impl Next {
     pub fn take(&mut self, part: Part) {
         match part {
             Part::Begins => self.cut = false,
+            Part::Asks(go) => {
+                self.told.clear();
+                self.asked = true;
+                let _ = go.send(());
+            }
             Part::Objects(what, objects) => {
                 self.late = false;
                 let now = Timestamp::now();
@@ -101,7 +108,9 @@ impl Next {
             Change::Child(object)
             | Change::ChildGone(object)
             | Change::Pod(object)
-            | Change::PodGone(object) => {
+            | Change::PodGone(object)
+                if self.asked =>
+            {
                 self.told.insert(text(object, "/metadata/uid").to_string());
             }
             Change::Tests(_) | Change::Children(..) | Change::Pods(..) => self.cut = true,
@@ -130,7 +139,18 @@ impl Next {
         let Some(complete) = self.complete else {
             return false;
         };
-        complete.elapsed() >= PATIENCE || self.index.agrees_with(running)
+        if self.index.agrees_with(running) {
+            return true;
+        }
+        let is_overdue = complete.elapsed() >= PATIENCE;
+        if is_overdue {
+            let bundle = self.bundle.digest();
+            tracing::warn!(
+                bundle,
+                "watches do not say what lists say; they are not waited for any longer"
+            );
+        }
+        is_overdue
     }
 
     pub fn into_index(self) -> Index {

@@ -299,6 +299,7 @@ spec: {podSelector: {}}
         controller.apply(Change::Child(job("2")));
         let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
         controller.renew(Arc::clone(&next));
+        controller.take_part(Part::Asks(tokio::sync::oneshot::channel().0));
         assert!(controller.synced && !runs(&controller, &next));
         controller.queue.add(&Key::of(&test("t1")), Instant::now());
         controller.start();

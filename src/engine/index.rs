@@ -61,7 +61,7 @@ impl Listed {
 pub(super) struct Waiting {
     /// The uid of the owner.
     owner: String,
-    pub(super) facts: PodFacts,
+    facts: PodFacts,
     /// What is known of it instead when it is a pod of this child: rules may ask for that.
     by_stem: Vec<PodFacts>,
 }

@@ -29,12 +29,10 @@ impl Index {
         index
     }
 
-    /// The versions of all children and pods that are there, by uid.
+    /// The versions of all children and pods of tests that are there, by uid.
     fn versions(&self) -> HashMap<&str, u64> {
         let tests = self.tests.values();
-        let owned = tests.flat_map(|t| t.pods.values().chain(t.child_facts.values()));
-        let waiting = self.waiting.values().map(|w| &w.facts);
-        let facts = owned.chain(waiting);
+        let facts = tests.flat_map(|t| t.pods.values().chain(t.child_facts.values()));
         facts.map(|f| (f.uid.as_str(), f.version)).collect()
     }
 
