@@ -211,6 +211,7 @@ mod tests {
     use kube::Client;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
