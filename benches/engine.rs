@@ -181,6 +181,7 @@ impl World {
         let revision = Revision {
             spec: test["spec"].clone(),
             bundle: bundle.digest().to_string(),
+            pod_selector: None,
             children,
         };
         index.set_run(&key, revision.run(None));

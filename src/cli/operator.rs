@@ -4,7 +4,7 @@ use super::{Failure, input};
 use crate::controller::{self, Addresses, Scope, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +45,15 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     log(arguments.log_json);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
+    // Before anything that takes time: the first process of a container gets only those signals that it asked for.
+    let signals = {
+        let _inside = runtime.enter();
+        signals()
+    };
     let stack = Stack {
         directories: arguments.layers.layers,
         settings: input::settings(),
@@ -59,13 +68,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         addresses,
         pod: pod(&stack.settings),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::Other(format!("cannot start: {e}")))?;
     let result = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(wait_for_signal(stop));
+        tokio::spawn(wait_for_signal(signals, stop));
         let config = kube::Config::infer()
             .await
             .map_err(|e| Failure::Other(format!("cannot reach a cluster: {e}")))?;
@@ -97,12 +102,14 @@ fn address(written: String) -> Option<String> {
     Some(written).filter(|a| a != "0")
 }
 
-/// Stops on SIGTERM (Kubernetes) and SIGINT (a person at a terminal).
-async fn wait_for_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
+/// What says that the operator is to stop: SIGTERM (Kubernetes) and SIGINT (a person at a terminal).
+fn signals() -> std::io::Result<[Signal; 2]> {
+    let terminate = signal(SignalKind::terminate())?;
+    Ok([terminate, signal(SignalKind::interrupt())?])
+}
+
+async fn wait_for_signal(signals: std::io::Result<[Signal; 2]>, stop: watch::Sender<bool>) {
+    let Ok([mut terminate, mut interrupt]) = signals else {
         tracing::error!("signals cannot be received; the operator stops only when it is killed");
         return std::future::pending().await;
     };

@@ -11,8 +11,10 @@ mod deeds;
 mod events;
 mod http;
 mod layers;
+mod list;
 mod metrics;
 mod mounts;
+mod next;
 mod plan;
 mod queue;
 mod reconcile;
@@ -22,19 +24,20 @@ mod revision;
 mod rights;
 mod standing;
 mod watch;
+mod watched;
+mod work;
 
 use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
-use crate::engine::text::escape;
 pub(crate) use causes::with_causes;
 pub use client::client;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::ApiResource;
 pub use layers::{Stack, Start};
 use metrics::Metrics;
+use next::{Next, tell};
 use queue::Queue;
 use reconcile::{Context, Outcome};
 use reload::{Offer, Reload};
@@ -45,19 +48,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinSet};
 pub(crate) use watch::plain;
-use watch::{Change, Watches};
+use watch::{Change, Watches, Watching};
 
 /// The field manager of every write.
 pub const MANAGER: &str = "lotest";
 
 /// So many tests are written for at the same time.
 const CONCURRENCY: usize = 16;
-
-/// After a status write, the next one for the same test waits this long, so
-/// that hundreds of pods changing at once make one write.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long writes under way may take when the operator is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -179,15 +178,16 @@ struct Controller {
     board: Arc<Board>,
     /// All first lists are in: what is missing is really missing.
     synced: bool,
+    /// A first list fails; it is asked for again.
+    late: bool,
     watches: Watches,
-    /// In a set, so that they end with this, however it ends.
-    watching: JoinSet<()>,
+    watching: Vec<Watching>,
     incoming: mpsc::Receiver<Change>,
-    /// The kinds of children that are watched.
-    watched: Vec<ApiResource>,
-    /// What runs as soon as all lists are in, and what was known before they were asked for.
-    next: Option<Arc<Offer>>,
-    before: Option<Index>,
+    /// What runs as soon as all is known that it needs, and what comes after it.
+    next: Option<Next>,
+    queued: Option<Arc<Offer>>,
+    /// What is run, when the first lists are in, in place of what the operator began with.
+    starting: Option<Arc<Offer>>,
 }
 
 impl Controller {
@@ -217,11 +217,12 @@ impl Controller {
             metrics,
             board,
             synced: false,
-            watching: JoinSet::new(),
+            late: false,
+            watching: Vec::new(),
             incoming,
-            watched: Vec::new(),
             next: None,
-            before: None,
+            queued: None,
+            starting: None,
         }
     }
 
@@ -232,9 +233,10 @@ impl Controller {
         stop: signal::Receiver<bool>,
     ) {
         let bundle = Arc::clone(&self.context.bundle);
-        self.watch(&bundle);
+        self.begin(&bundle);
         self.serve(ready, offers, stop).await;
-        self.watching.abort_all();
+        self.watching.clear();
+        self.next = None;
         self.finish().await;
     }
 
@@ -249,8 +251,8 @@ impl Controller {
             tokio::select! {
                 _ = stop.changed() => return,
                 offer = renew::offered(&mut offers) => self.renew(offer),
-                // While lists are under way the index lacks tests to which this belongs.
-                Some(done) = self.tasks.join_next_with_id(), if self.synced => match done {
+                part = next::part(&mut self.next) => self.take_part(part),
+                Some(done) = self.tasks.join_next_with_id() => match done {
                     Ok((id, outcome)) => {
                         self.running.remove(&id);
                         self.take(outcome);
@@ -265,6 +267,7 @@ impl Controller {
                 }
                 () = sleep_until(due), if due.is_some() => self.start(),
             }
+            self.swap();
         }
     }
 
@@ -272,174 +275,48 @@ impl Controller {
         self.synced && self.tasks.len() < CONCURRENCY
     }
 
-    /// Takes what a watch has seen into the index.
+    /// Takes what a watch has seen into the index, and into that of the next bundle.
     fn apply(&mut self, change: Change) {
         let now = Timestamp::now();
-        let dirty = match change {
-            Change::Test(object) => {
-                self.meet(&object);
-                self.index.apply_test(object).into_iter().collect()
-            }
-            Change::TestGone(object) => {
-                let key = Key::of(&object);
-                self.index.delete_test(&key);
-                self.queue.forget(&key);
-                Vec::new()
-            }
-            Change::Tests(listed) => {
-                for key in self.index.retain_tests(&listed) {
-                    self.queue.forget(&key);
-                }
-                Vec::new()
-            }
-            Change::Child(object) => self.index.apply_child(&object, now).into_iter().collect(),
-            Change::ChildGone(object) => self.child_gone(&object, now),
-            Change::Children(of, listed) => {
-                self.index.retain_children(&of.group, &of.kind, &listed)
-            }
-            Change::Pod(object) => self.index.apply_pod(&object, now).into_iter().collect(),
-            Change::PodGone(object) => self.index.delete_pod(&object).into_iter().collect(),
-            Change::Pods(listed) => self.index.retain_pods(&listed),
-            Change::Synced => {
-                self.synced();
-                self.index.keys().cloned().collect()
-            }
-        };
-        for key in dirty {
-            self.queue.add(&key, Instant::now());
+        match &change {
+            Change::Synced => return self.synced(),
+            Change::Late(why) => return self.is_late(why),
+            Change::Pods(selector, _) if !self.pods_listed(selector) => return self.look_at_all(),
+            Change::Test(object) => self.meet(object),
+            _ => {}
+        }
+        if let Some(next) = &mut self.next {
+            next.hear(change.clone(), now);
+        }
+        let told = tell(&mut self.index, change, now);
+        for key in &told.gone {
+            self.queue.forget(key);
+        }
+        for key in &told.due {
+            self.queue.add(key, Instant::now());
         }
         self.metrics.depth(self.queue.len());
     }
 
-    fn child_gone(&mut self, object: &Value, now: Timestamp) -> Vec<Key> {
-        // Its last state may be the end of the test; the watch may say both at once.
-        self.index.apply_child(object, now);
-        match self.index.delete_child(object) {
-            Some(key) => vec![key],
-            // It may have been in the way of another test.
-            None => self.index.freed(object),
+    /// Forgets the work for the test that had this name before.
+    fn meet(&mut self, test: &Value) {
+        let key = Key::of(test);
+        if !self.is_current(&key, text(test, "/metadata/uid")) {
+            self.queue.forget(&key);
         }
+    }
+
+    fn look_at_all(&mut self) {
+        for key in self.index.keys() {
+            self.queue.add(key, Instant::now());
+        }
+        self.metrics.depth(self.queue.len());
     }
 
     /// Whether the test of this name is still the one with this uid.
     fn is_current(&self, key: &Key, uid: &str) -> bool {
         let test = self.index.get(key);
         test.is_some_and(|t| text(&t.object, "/metadata/uid") == uid)
-    }
-
-    /// Starts the work for the tests that are due.
-    fn start(&mut self) {
-        while self.tasks.len() < CONCURRENCY {
-            let Some(key) = self.queue.take(Instant::now()) else {
-                break;
-            };
-            let Some(test) = self.index.get(&key) else {
-                self.queue.forget(&key);
-                self.queue.release(&key);
-                continue;
-            };
-            let work = self.queue.work(&key);
-            let bundle = &self.context.bundle;
-            let now = Timestamp::now();
-            let mut plan = plan::plan(bundle, test, &work.warned, now);
-            plan.hold_back(&mut work.attempts, now);
-            let wait = match plan.only_status() {
-                true => work.status_wait(plan.urgency, STATUS_INTERVAL),
-                false => {
-                    work.status_differs = None;
-                    Duration::ZERO
-                }
-            };
-            if let Some(next) = plan.look_again() {
-                self.queue.add(&key, instant(next));
-            }
-            if wait > Duration::ZERO {
-                self.queue.release(&key);
-                self.queue.add(&key, Instant::now() + wait);
-                continue;
-            }
-            self.queue.work(&key).warned = std::mem::take(&mut plan.warned);
-            if plan.is_empty() {
-                self.metrics.reconciled("success", Duration::ZERO);
-                self.queue.release(&key);
-                continue;
-            }
-            let context = Arc::clone(&self.context);
-            let of = key.clone();
-            let task = self
-                .tasks
-                .spawn(async move { reconcile::execute(&context, key, plan).await });
-            self.running.insert(task.id(), of);
-        }
-        self.metrics.depth(self.queue.len());
-    }
-
-    /// A task that broke is a mistake of ours; its test is tried again, like one whose write failed.
-    fn broke(&mut self, error: &JoinError) {
-        let Some(key) = self.running.remove(&error.id()) else {
-            return;
-        };
-        self.queue.release(&key);
-        let wait = self.queue.work(&key).failed();
-        tracing::error!(test = %key, retry_in = ?wait, %error, "the work for a test ended unexpectedly");
-        self.queue.add(&key, Instant::now() + wait);
-    }
-
-    /// Takes what a task has written into the index.
-    fn take(&mut self, mut outcome: Outcome) {
-        self.discard_outdated(&mut outcome);
-        let key = &outcome.key;
-        let now = Timestamp::now();
-        self.queue.release(key);
-        let result = outcome.retry.as_ref().map_or("success", |_| "error");
-        self.metrics.reconciled(result, outcome.took);
-        // What was done for a test that was deleted meanwhile says nothing about the next one of its name.
-        if !self.is_current(key, &outcome.uid) {
-            return;
-        }
-        for child in &outcome.applied {
-            self.index.apply_child(child, now);
-        }
-        for uid in &outcome.deleted {
-            self.index.deleting(key, uid, now);
-        }
-        if let Some(test) = outcome.status {
-            self.queue.work(key).wrote_status();
-            if self.index.apply_test(test).is_some() {
-                self.queue.add(key, Instant::now());
-            }
-        }
-        for (question, answer) in outcome.answers {
-            self.index.answer(key, question, answer, now);
-            self.queue.add(key, Instant::now());
-        }
-        if let Some(run) = outcome.run {
-            self.watch_also(run.started.values());
-            self.index.set_run(key, run);
-            self.queue.add(key, Instant::now());
-        }
-        if outcome.overtaken {
-            // The watch makes it due. The time is for a watch that lags behind or is interrupted.
-            let wait = self.queue.work(key).failed();
-            tracing::debug!(test = %key, "the test has changed; it is looked at again");
-            self.queue.add(key, Instant::now() + wait);
-            return;
-        }
-        match outcome.retry {
-            None => {
-                let retry = self.index.get(key).and_then(|t| t.run.retry);
-                if retry.is_none_or(|(until, _)| until <= now) {
-                    self.queue.work(key).failures = 0;
-                }
-            }
-            Some(reason) => {
-                let wait = self.queue.work(key).failed();
-                tracing::warn!(test = %key, retry_in = ?wait, "{}", escape(&reason));
-                self.queue.add(key, Instant::now() + wait);
-                let until = now.saturating_add(wait).unwrap_or(now);
-                self.index.retry_at(key, until, outcome.asked);
-            }
-        }
     }
 
     /// Lets the writes under way end.
@@ -455,11 +332,4 @@ async fn sleep_until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due.into()).await;
     }
-}
-
-/// The moment of a time of day.
-fn instant(at: Timestamp) -> Instant {
-    let wait = at.duration_since(Timestamp::now());
-    // Never early: a timer that fires before its second finds nothing to do.
-    Instant::now() + Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(1)
 }

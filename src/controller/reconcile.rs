@@ -230,6 +230,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     let proposed = Revision {
         spec: test.get("spec").cloned().unwrap_or_default(),
         bundle: context.bundle.digest().to_string(),
+        pod_selector: Some(context.bundle.pod_selector().to_string()),
         children,
     };
     let written = match revision::create(&context.client, test, &proposed).await {

@@ -1,139 +1,186 @@
-//! From one bundle to the next while tests run: new watches list everything anew, as when the operator starts, and until
-//! all lists are in nothing is decided. What was decided before, and the work under way, goes on with what it had.
+//! From one bundle to the next while tests run. The one that runs decides and writes until all is known that the rules of
+//! the next need (see [`super::next`]); then that one runs, and what was decided before goes on with what it had.
 
-use super::reconcile::{Context, Outcome};
+use super::list::{Lists, Part};
+use super::next::Next;
+use super::reconcile::Context;
 use super::reload::Offer;
-use super::watch::Change;
-use super::{Controller, Offers, children};
+use super::watch::{Change, What};
+use super::watched::{add, whats};
+use super::{Controller, Offers};
 use crate::bundle::Bundle;
-use crate::engine::facts::Test;
-use crate::engine::index::Key;
-use crate::engine::render::text;
-use kube::api::ApiResource;
-use serde_json::Value;
+use crate::bundle::problem::Problem;
+use crate::engine::index::Index;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 /// So many changes wait to be taken in.
 const CHANGES: usize = 1024;
 
 impl Controller {
-    /// Begins to watch for a bundle: the kinds of its children, and those of children that running tests have.
-    pub(super) fn watch(&mut self, bundle: &Bundle) {
+    /// Begins with a bundle: nothing is known yet.
+    pub(super) fn begin(&mut self, bundle: &Arc<Bundle>) {
+        self.set_bundle(bundle);
+        self.index = Index::new(Arc::clone(bundle));
+        self.late = false;
         let (changes, incoming) = mpsc::channel(CHANGES);
         self.incoming = incoming;
         self.watches.changes = changes;
-        self.watched = children::kinds(bundle);
-        let known = self.before.as_ref().unwrap_or(&self.index);
-        for key in known.keys() {
-            let run = known.get(key).map(|test| &test.run);
-            let started = run.into_iter().flat_map(|run| run.started.values());
-            for kind in started.map(kind_of) {
-                if !self.watched.contains(&kind) {
-                    self.watched.push(kind);
-                }
-            }
-        }
-        let watches = self.watches.clone();
-        let run = watches.run(self.watched.clone(), bundle.pod_selector().to_string());
+        let mut order = vec![What::Tests];
+        order.extend(whats(bundle));
         // Dropped, the old ones end.
-        self.watching = JoinSet::new();
-        self.watching.spawn(run);
+        self.watching = self.watches.begin_all(order);
     }
 
-    /// Watches kinds of children that only a running test has, which was started with another bundle.
-    pub(super) fn watch_also<'a>(&mut self, started: impl Iterator<Item = &'a Value>) {
-        for kind in started.map(kind_of) {
-            if !self.watched.contains(&kind) {
-                self.watched.push(kind.clone());
-                self.watching.spawn(self.watches.clone().run_for(kind));
+    fn set_bundle(&mut self, bundle: &Arc<Bundle>) {
+        self.context = Arc::new(Context {
+            client: self.context.client.clone(),
+            bundle: Arc::clone(bundle),
+            claims: Arc::clone(&self.context.claims),
+        });
+    }
+
+    /// Takes up another bundle as soon as may be. One that is under way comes first, so that layers that change all the
+    /// time are taken up too, unless its lists fail: then the next may do better.
+    pub(super) fn renew(&mut self, offer: Arc<Offer>) {
+        if Arc::ptr_eq(&self.context.bundle, &offer.bundle) {
+            self.queued = None;
+            self.starting = None;
+            if self.next.take_if(|next| next.offer.is_some()).is_some() {
+                self.drop_unwanted();
+            }
+            return self.runs(&offer);
+        }
+        self.queued = Some(offer);
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        let is_busy = match &self.next {
+            Some(next) => !next.late,
+            None => !self.synced && !self.late,
+        };
+        if is_busy {
+            return;
+        }
+        let Some(offer) = self.queued.take() else {
+            return;
+        };
+        let bundle = Arc::clone(&offer.bundle);
+        if self.synced {
+            self.prepare(&bundle, Some(offer));
+        } else {
+            self.begin(&bundle);
+            self.starting = Some(offer);
+        }
+    }
+
+    /// Begins to gather what the rules of a bundle need.
+    pub(super) fn prepare(&mut self, bundle: &Arc<Bundle>, offer: Option<Arc<Offer>>) {
+        let mut firsts = Vec::new();
+        for what in whats(bundle) {
+            if !self.watching.iter().any(|w| w.what == what) {
+                let (watching, first) = self.watches.begin(what);
+                self.watching.push(watching);
+                firsts.extend(first);
             }
         }
+        let mut order = self.wanted(bundle);
+        // Tests that are started meanwhile are started with the bundle that runs.
+        for what in whats(&self.context.bundle) {
+            add(&mut order, what);
+        }
+        order.retain(|what| self.watching.iter().any(|w| w.what == *what));
+        order.sort_by_key(|what| matches!(what, What::Pods(_)));
+        let lists = Lists {
+            watches: self.watches.clone(),
+            firsts,
+            order,
+        };
+        self.next = Some(Next::new(offer, bundle, &self.index, lists));
     }
 
-    /// Begins to take up another bundle. The lists are younger than whatever was seen or written so far, so that no
-    /// verdict goes back.
-    pub(super) fn renew(&mut self, offer: Arc<Offer>) {
-        if self.next.is_none() && Arc::ptr_eq(&self.context.bundle, &offer.bundle) {
-            let Offer { number, layers, .. } = &*offer;
-            return self.board.runs(*number, offer.bundle.digest(), layers);
-        }
-        // What the old watches have seen is seen once: the last state of a child that is gone is in no list.
-        while self.synced
+    /// Takes what came of the lists for the next bundle.
+    pub(super) fn take_part(&mut self, part: Part) {
+        // What the first lists of new watches have shown comes before what follows them.
+        while matches!(part, Part::Begins)
             && let Ok(change) = self.incoming.try_recv()
         {
             self.apply(change);
         }
-        let known = self.before.as_ref().unwrap_or(&self.index);
-        let next = known.renewed(Arc::clone(&offer.bundle));
-        let last = std::mem::replace(&mut self.index, next);
-        // An index that was still being filled knows nothing that is worth keeping.
-        if self.synced {
-            self.before = Some(last);
-        }
-        self.synced = false;
-        self.watch(&offer.bundle);
-        self.next = Some(offer);
-    }
-
-    /// All lists are in.
-    pub(super) fn synced(&mut self) {
-        if let Some(before) = self.before.take() {
-            for key in self.index.inherit(before) {
-                self.queue.forget(&key);
+        if let Some(next) = &mut self.next {
+            let why = match &part {
+                Part::Late(why) => Some(why.clone()),
+                _ => None,
+            };
+            next.take(part);
+            if let Some(why) = why {
+                self.is_late(&why);
             }
         }
-        if let Some(offer) = self.next.take() {
-            let Offer { number, layers, .. } = &*offer;
-            self.context = Arc::new(Context {
-                client: self.context.client.clone(),
-                bundle: Arc::clone(&offer.bundle),
-                claims: Arc::clone(&self.context.claims),
-            });
-            self.board.runs(*number, offer.bundle.digest(), layers);
+    }
+
+    /// A list that is waited for fails. What runs goes on.
+    pub(super) fn is_late(&mut self, why: &str) {
+        match &mut self.next {
+            Some(next) => {
+                next.late = true;
+                if let Some(offer) = &next.offer {
+                    let bundle = offer.bundle.digest();
+                    let message = format!("bundle {bundle} is in order, and waits: {why}");
+                    let help = "what ran before runs until the API server answers; nothing has to be changed for that";
+                    let problem = Problem::new("layers", message).help(help);
+                    self.board.waits(offer.number, &problem);
+                }
+            }
+            None => self.late = true,
+        }
+        self.go_on();
+    }
+
+    /// Runs the next bundle, if everything is known that it needs.
+    pub(super) fn swap(&mut self) {
+        let Some(next) = &self.next else {
+            return;
+        };
+        if next.is_spoilt() {
+            let (bundle, offer) = (Arc::clone(&next.bundle), next.offer.clone());
+            return self.prepare(&bundle, offer);
+        }
+        if !self.incoming.is_empty() || !next.is_ready(&self.index) {
+            return;
+        }
+        let Some(next) = self.next.take() else {
+            return;
+        };
+        let offer = next.offer.clone();
+        let bundle = Arc::clone(&next.bundle);
+        self.index.adopt(next.into_index());
+        if let Some(offer) = offer {
+            self.set_bundle(&bundle);
+            self.runs(&offer);
+            tracing::info!(bundle = bundle.digest(), "bundle runs");
+        }
+        self.drop_unwanted();
+        self.look_at_all();
+        self.go_on();
+    }
+
+    fn runs(&self, offer: &Offer) {
+        let Offer { number, layers, .. } = offer;
+        self.board.runs(*number, offer.bundle.digest(), layers);
+    }
+
+    /// All first lists are in.
+    pub(super) fn synced(&mut self) {
+        self.synced = true;
+        if let Some(offer) = self.starting.take() {
+            self.runs(&offer);
             tracing::info!(bundle = offer.bundle.digest(), "bundle runs");
         }
-        self.synced = true;
+        self.look_at_all();
+        self.go_on();
     }
-
-    /// What was found out for rules and templates that run no more says nothing about those that do.
-    pub(super) fn discard_outdated(&mut self, outcome: &mut Outcome) {
-        if Arc::ptr_eq(&outcome.bundle, &self.context.bundle) {
-            return;
-        }
-        outcome.answers.clear();
-        if outcome.run.take_if(|run| run.spec.is_none()).is_some() {
-            outcome.retry = None;
-        }
-        self.queue.add(&outcome.key, Instant::now());
-    }
-
-    /// Forgets the work for the test that had this name before.
-    pub(super) fn meet(&mut self, test: &Value) {
-        let key = Key::of(test);
-        let uid = text(test, "/metadata/uid");
-        let is_same = |known: &Test| text(&known.object, "/metadata/uid") == uid;
-        if let Some(known) = self.index.get(&key) {
-            if !is_same(known) {
-                self.queue.forget(&key);
-            }
-            return;
-        }
-        let before = self.before.as_ref().and_then(|before| before.get(&key));
-        if !before.is_some_and(is_same) {
-            self.queue.forget(&key);
-            // They came with those of all others.
-            if before.is_some() {
-                self.index.forget_children(&key);
-            }
-        }
-    }
-}
-
-fn kind_of(child: &Value) -> ApiResource {
-    children::resource(text(child, "/apiVersion"), text(child, "/kind"))
 }
 
 /// Waits for an offer; forever where there is nobody who makes any.
@@ -153,37 +200,55 @@ pub(super) fn no_changes() -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::children;
     use super::super::metrics::Metrics;
     use super::super::standing::Board;
     use super::*;
-    use crate::bundle::Layer;
+    use crate::bundle::{Files, Layer};
+    use crate::engine::facts::Test;
+    use crate::engine::index::{Key, Listed};
+    use crate::engine::run::Run;
     use kube::Client;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: {{ test.metadata.name }}}
+spec: {podSelector: {}}
+";
 
     /// A controller whose first lists are in, in a cluster that cannot be reached.
     fn controller() -> Controller {
         let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
         let client = Client::try_from(config).unwrap();
         let metrics = Arc::new(Metrics::default());
-        let bundle = bundle();
+        let bundle = bundle(&[]);
         let board = Board::new(Arc::clone(&metrics), bundle.digest(), Vec::new());
         let namespaces = Vec::new();
+        let first = Arc::clone(&bundle);
         let mut controller = Controller::new(client, bundle, namespaces, metrics, Arc::new(board));
-        controller.synced = true;
+        controller.begin(&first);
+        controller.apply(Change::Synced);
         controller
     }
 
-    fn bundle() -> Arc<Bundle> {
-        let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
+    fn bundle(files: &[(&str, &str)]) -> Arc<Bundle> {
+        let files = files.iter().map(|(f, t)| (f.to_string(), t.to_string()));
+        let top = Layer {
+            name: "top".to_string(),
+            files: files.collect::<Files>(),
+        };
+        let (bundle, _) = Bundle::load(&[Layer::built_in(), top], &BTreeMap::new()).unwrap();
         Arc::new(bundle)
     }
 
-    fn offer() -> Arc<Offer> {
+    fn offer(controller: &Controller, files: &[(&str, &str)]) -> Arc<Offer> {
         Arc::new(Offer {
-            bundle: bundle(),
+            bundle: bundle(files),
             layers: Vec::new(),
-            number: 1,
+            number: controller.board.number(),
         })
     }
 
@@ -194,70 +259,199 @@ mod tests {
         })
     }
 
-    fn job(owner: &str, stem: &str) -> Value {
+    fn job(version: &str) -> Value {
         json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
             "status": {"succeeded": 1},
             "metadata": {
-                "name": "t-worker", "namespace": "n", "uid": "job", "resourceVersion": "2",
-                "labels": {"locust.io/child": stem},
-                "ownerReferences": [{"kind": "LocustTest", "name": "t", "uid": owner, "controller": true}],
+                "name": "t-worker", "namespace": "n", "uid": "job", "resourceVersion": version,
+                "labels": {"locust.io/child": "worker-job"},
+                "ownerReferences": [{"kind": "LocustTest", "name": "t", "uid": "t1", "controller": true}],
             },
         })
     }
 
-    #[tokio::test]
-    async fn what_the_old_watches_have_seen_is_not_lost() {
-        let mut controller = controller();
-        controller.apply(Change::Test(test("t1")));
-        for change in [
-            Change::Child(job("t1", "worker-job")),
-            Change::ChildGone(job("t1", "worker-job")),
-        ] {
-            controller.watches.changes.send(change).await.unwrap();
-        }
-        controller.renew(offer());
-        controller.apply(Change::Test(test("t1")));
-        controller.apply(Change::Synced);
-        let test = controller.index.get(&Key::of(&test("t1"))).unwrap();
-        let gone = test.gone("worker-job").unwrap();
-        assert_eq!(gone["status"]["succeeded"], 1);
+    fn jobs() -> What {
+        What::Children(children::resource("batch/v1", "Job"))
+    }
+
+    fn known(controller: &Controller) -> &Test {
+        controller.index.get(&Key::of(&test("t1"))).unwrap()
+    }
+
+    /// What comes of lists that find these.
+    fn list(controller: &mut Controller, found: Vec<Value>) {
+        controller.take_part(Part::Begins);
+        controller.take_part(Part::Objects(jobs(), found));
+        controller.take_part(Part::Complete);
+        controller.swap();
+    }
+
+    fn runs(controller: &Controller, offer: &Offer) -> bool {
+        Arc::ptr_eq(&controller.context.bundle, &offer.bundle)
+            && controller.board.get().bundle == offer.bundle.digest()
     }
 
     #[tokio::test]
     async fn nothing_keeps_a_bundle_that_runs_no_more() {
         let mut controller = controller();
         controller.apply(Change::Test(test("t1")));
-        controller.apply(Change::Child(job("t1", "worker-job")));
+        controller.apply(Change::Child(job("2")));
         let bundle = Arc::downgrade(&controller.context.bundle);
         let templates = Arc::downgrade(&controller.context.bundle.templates);
-        controller.renew(offer());
-        controller.apply(Change::Test(test("t1")));
-        controller.apply(Change::Synced);
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(next);
+        list(&mut controller, vec![job("2")]);
         assert_eq!(bundle.strong_count(), 0);
         assert_eq!(templates.strong_count(), 0);
     }
 
     #[tokio::test]
-    async fn a_test_that_was_made_again_meanwhile_has_none_of_the_children_before() {
+    async fn what_runs_decides_until_the_lists_are_in_and_loses_nothing() {
         let mut controller = controller();
         controller.apply(Change::Test(test("t1")));
-        controller.apply(Change::Child(job("t1", "worker-job")));
-        controller.renew(offer());
-        controller.apply(Change::Test(test("t2")));
-        // The same object, adopted, under a name of its own.
-        controller.apply(Change::Child(job("t2", "another")));
-        // Said once more, as a watch does: the test knows its own by then.
-        controller.apply(Change::Test(test("t2")));
-        controller.apply(Change::Child(job("t2", "worker-job")));
-        controller.apply(Change::Synced);
-        let test = controller.index.get(&Key::of(&test("t2"))).unwrap();
-        assert!(test.children.get("another").is_some(), "{}", test.children);
-        assert!(
-            test.children.get("worker-job").is_none(),
-            "{}",
-            test.children
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        controller.take_part(Part::Asks(tokio::sync::oneshot::channel().0));
+        assert!(controller.synced && !runs(&controller, &next));
+        controller.queue.add(&Key::of(&test("t1")), Instant::now());
+        controller.start();
+        assert_eq!(controller.tasks.len(), 1, "work begins all the time");
+        // It goes after it was listed and before that is taken in.
+        controller.apply(Change::ChildGone(job("3")));
+        list(&mut controller, vec![job("2")]);
+        assert!(runs(&controller, &next));
+        assert_eq!(
+            known(&controller).gone("worker-job").unwrap()["status"]["succeeded"],
+            1
         );
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_ahead_of_the_watch_is_waited_for() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        list(&mut controller, vec![job("5")]);
+        assert!(!runs(&controller, &next));
+        controller.apply(Change::Child(job("5")));
+        controller.swap();
+        assert!(runs(&controller, &next));
+    }
+
+    #[tokio::test]
+    async fn lists_are_asked_for_again_when_a_watch_had_to_list_meanwhile() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        controller.apply(Change::Child(job("2")));
+        let next = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&next));
+        controller.take_part(Part::Begins);
+        let jobs = children::resource("batch/v1", "Job");
+        controller.apply(Change::Children(jobs, Listed::default()));
+        list_rest(&mut controller);
+        assert!(!runs(&controller, &next));
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &next));
+        assert!(known(&controller).gone("worker-job").is_some());
+    }
+
+    fn list_rest(controller: &mut Controller) {
+        controller.take_part(Part::Objects(jobs(), vec![job("2")]));
+        controller.take_part(Part::Complete);
+        controller.swap();
+    }
+
+    #[tokio::test]
+    async fn the_newest_offer_comes_next_and_at_once_where_lists_fail() {
+        let mut controller = controller();
+        let [first, second, third] = ["9000", "9001", "9002"].map(|port| {
+            offer(
+                &controller,
+                &[("values.yaml", &format!("ports: {{web: {port}}}\n"))],
+            )
+        });
+        for offer in [&first, &second, &third] {
+            controller.renew(Arc::clone(offer));
+        }
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &first), "layers that change all the time");
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &third), "what was overtaken never runs");
+        assert!(controller.next.is_none());
+
+        let fails = offer(&controller, &[("templates/policy.yaml", POLICY)]);
+        let watched = controller.watching.len();
+        controller.renew(Arc::clone(&fails));
+        assert_eq!(controller.watching.len(), watched + 1);
+        controller.take_part(Part::Late("networkpolicies cannot be listed".to_string()));
+        let standing = controller.board.get();
+        assert!(
+            standing.stale && standing.to_string().contains("networkpolicies"),
+            "{standing}"
+        );
+        let last = offer(&controller, &[("values.yaml", "ports: {web: 9003}\n")]);
+        controller.renew(Arc::clone(&last));
+        list(&mut controller, Vec::new());
+        assert!(runs(&controller, &last));
+        assert!(!controller.board.get().stale);
+        assert_eq!(
+            controller.watching.len(),
+            watched,
+            "what nobody needs is not watched"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_runs_already_is_not_prepared() {
+        let mut controller = controller();
+        let other = offer(&controller, &[("templates/policy.yaml", POLICY)]);
+        let watched = controller.watching.len();
+        controller.renew(other);
+        let same = Arc::new(Offer {
+            bundle: Arc::clone(&controller.context.bundle),
+            layers: Vec::new(),
+            number: controller.board.number(),
+        });
+        controller.renew(Arc::clone(&same));
+        assert!(controller.next.is_none() && runs(&controller, &same));
+        assert_eq!(controller.watching.len(), watched);
+    }
+
+    #[tokio::test]
+    async fn pods_are_watched_by_the_labels_of_every_test_that_is_there() {
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        let run = |selector: &str| Run {
+            pod_selector: Some(selector.to_string()),
+            spec: Some(Arc::default()),
+            ..Run::default()
+        };
+        let key = Key::of(&test("t1"));
+        controller.watch_also(&run("not a selector"));
+        assert_eq!(controller.selectors(), 1);
+        controller.watch_also(&run("a=b"));
+        controller.index.set_run(&key, run("a=b"));
+        assert_eq!(controller.selectors(), 2);
+        assert!(controller.is_blind(known(&controller)), "not listed yet");
+        controller.apply(Change::Pods("a=b".to_string(), Listed::default()));
+        assert!(!controller.is_blind(known(&controller)));
+        let same = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(same);
+        list(&mut controller, Vec::new());
+        assert_eq!(controller.selectors(), 2, "a test has them");
+        // A list of some pods says nothing of the others: all are listed.
+        controller.apply(Change::Pods("a=b".to_string(), Listed::default()));
+        assert!(controller.next.is_some());
+        list(&mut controller, Vec::new());
+        controller.apply(Change::TestGone(test("t1")));
+        let other = offer(&controller, &[("values.yaml", "ports: {web: 9001}\n")]);
+        controller.renew(other);
+        list(&mut controller, Vec::new());
+        assert_eq!(controller.selectors(), 1);
     }
 }

@@ -151,7 +151,7 @@ async fn may(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Everything waits for the first list of a kind, so one that cannot be listed now is not taken now. A kind that the
+/// A bundle waits for the first list of each kind, so one that cannot be listed now is not taken now. A kind that the
 /// cluster does not know is another matter: the tests that need it say so.
 async fn is_listed(
     client: &Client,

@@ -162,6 +162,19 @@ impl Board {
         self.running.send_replace(number);
     }
 
+    /// The bundle of this number is in order and does not run yet, for this reason.
+    pub fn waits(&self, number: u64, problem: &Problem) {
+        let mut locked = self.lock();
+        let (standing, last) = &mut *locked;
+        // What was refused since says more.
+        if *last == number {
+            standing.stale = true;
+            standing.stale_since.get_or_insert_with(Timestamp::now);
+            standing.mistakes = vec![Mistake::from(problem)];
+            self.metrics.stale(true);
+        }
+    }
+
     /// The layers are not taken.
     pub fn refused(&self, problems: &[Problem]) {
         let mut locked = self.lock();

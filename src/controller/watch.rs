@@ -1,6 +1,5 @@
-//! Watches: one for each kind, filtered by label on the server. Tests are
-//! listed before children and children before pods, so that each finds what it
-//! belongs to.
+//! Watches: one for each kind, filtered by label on the server. At the start tests are listed before children and
+//! children before pods, so that each finds what it belongs to.
 
 use super::children::is_refusal;
 use crate::engine::index::{Key, Listed};
@@ -10,11 +9,11 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as signal};
 use tokio::task::JoinSet;
 
 /// What a watch has seen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Change {
     Test(Value),
     TestGone(Value),
@@ -25,24 +24,45 @@ pub enum Change {
     Children(ApiResource, Listed),
     Pod(Value),
     PodGone(Value),
-    Pods(Listed),
+    /// Of the pods with these labels.
+    Pods(String, Listed),
+    /// A first list fails, for this reason; it is asked for again.
+    Late(String),
     /// Every first list is in.
     Synced,
 }
 
-#[derive(Debug, Clone)]
-enum What {
+/// What one watch is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
     Tests,
     Children(ApiResource),
-    Pods,
+    /// With these labels.
+    Pods(String),
 }
 
 impl What {
-    fn apply(&self, object: Value) -> Change {
+    pub fn resource(&self) -> ApiResource {
+        match self {
+            What::Tests => tests(),
+            What::Children(kind) => kind.clone(),
+            What::Pods(_) => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod")),
+        }
+    }
+
+    pub fn selector(&self) -> Option<String> {
+        match self {
+            What::Tests => None,
+            What::Children(_) => Some(format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)),
+            What::Pods(selector) => Some(selector.clone()),
+        }
+    }
+
+    pub fn apply(&self, object: Value) -> Change {
         match self {
             What::Tests => Change::Test(object),
             What::Children(_) => Change::Child(object),
-            What::Pods => Change::Pod(object),
+            What::Pods(_) => Change::Pod(object),
         }
     }
 
@@ -50,7 +70,7 @@ impl What {
         match self {
             What::Tests => Change::TestGone(object),
             What::Children(_) => Change::ChildGone(object),
-            What::Pods => Change::PodGone(object),
+            What::Pods(_) => Change::PodGone(object),
         }
     }
 
@@ -58,7 +78,7 @@ impl What {
         match self {
             What::Tests => Change::Tests(listed),
             What::Children(kind) => Change::Children(kind.clone(), listed),
-            What::Pods => Change::Pods(listed),
+            What::Pods(selector) => Change::Pods(selector.clone(), listed),
         }
     }
 }
@@ -76,87 +96,112 @@ pub struct Watches {
     pub changes: mpsc::Sender<Change>,
 }
 
+/// The watches of one thing, in all namespaces; they end with this.
+#[derive(Debug)]
+pub struct Watching {
+    pub what: What,
+    /// So many first lists are not in yet.
+    pub unlisted: usize,
+    tasks: JoinSet<()>,
+}
+
+/// Resolves when a first list is in, or its watch has ended.
+pub type First = oneshot::Receiver<()>;
+
+/// When it is a watch's turn: as soon as so many before it have listed.
+type Turn = (usize, signal::Receiver<usize>);
+
 impl Watches {
-    /// Watches tests, children of these kinds, and pods, until it is aborted.
-    pub async fn run(self, kinds: Vec<ApiResource>, pod_selector: String) {
-        let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-        let mut watches = JoinSet::new();
-        self.add(tests(), None, What::Tests, &mut watches).await;
-        for kind in kinds {
-            self.add_children(kind, &mut watches).await;
+    /// Watches one thing after the other, and says when all first lists are in.
+    pub fn begin_all(&self, order: Vec<What>) -> Vec<Watching> {
+        let (turn, _) = signal::channel(0);
+        let mut firsts = Vec::new();
+        let begin = |(n, what)| {
+            let (watching, first) = self.begin_at(what, Some((n, turn.subscribe())));
+            firsts.push(first);
+            watching
+        };
+        let mut all: Vec<Watching> = order.into_iter().enumerate().map(begin).collect();
+        let changes = self.changes.clone();
+        let in_order = async move {
+            for first in firsts {
+                for listed in first {
+                    let _ = listed.await;
+                }
+                turn.send_modify(|n| *n += 1);
+            }
+            let _ = changes.send(Change::Synced).await;
+        };
+        if let Some(first) = all.first_mut() {
+            first.tasks.spawn(in_order);
         }
-        let selector = Some(pod_selector);
-        self.add(pods, selector, What::Pods, &mut watches).await;
-        let _ = self.changes.send(Change::Synced).await;
-        while watches.join_next().await.is_some() {}
+        all
     }
 
-    /// Watches children of one more kind, until it is aborted.
-    pub async fn run_for(self, kind: ApiResource) {
-        let mut watches = JoinSet::new();
-        self.add_children(kind, &mut watches).await;
-        while watches.join_next().await.is_some() {}
+    /// Watches one thing more.
+    pub fn begin(&self, what: What) -> (Watching, Vec<First>) {
+        self.begin_at(what, None)
     }
 
-    async fn add_children(&self, kind: ApiResource, watches: &mut JoinSet<()>) {
-        let ours = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let what = What::Children(kind.clone());
-        self.add(kind, Some(ours), what, watches).await;
+    fn begin_at(&self, what: What, turn: Option<Turn>) -> (Watching, Vec<First>) {
+        let mut tasks = JoinSet::new();
+        let mut firsts = Vec::new();
+        for namespace in self.scopes() {
+            let (listed, first) = oneshot::channel();
+            firsts.push(first);
+            let what = what.clone();
+            let watch = Watch { what, namespace };
+            let (client, changes) = (self.client.clone(), self.changes.clone());
+            let turn = turn.clone();
+            tasks.spawn(async move {
+                if let Some((n, mut turn)) = turn {
+                    let _ = turn.wait_for(|at| *at >= n).await;
+                }
+                watch.run(client, changes, listed).await;
+            });
+        }
+        let unlisted = firsts.len();
+        let watching = Watching {
+            what,
+            unlisted,
+            tasks,
+        };
+        (watching, firsts)
     }
 
-    /// Adds the watches of one kind; returns when its first lists are in.
-    async fn add(
-        &self,
-        resource: ApiResource,
-        selector: Option<String>,
-        what: What,
-        watches: &mut JoinSet<()>,
-    ) {
-        let scopes: Vec<Option<String>> = match self.namespaces.as_slice() {
+    /// The namespaces; `None` is all of them.
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        match self.namespaces.as_slice() {
             [] => vec![None],
             some => some.iter().cloned().map(Some).collect(),
-        };
-        let mut lists = Vec::new();
-        for namespace in scopes {
-            let (listed, is_listed) = oneshot::channel();
-            lists.push(is_listed);
-            let watch = Watch {
-                resource: resource.clone(),
-                selector: selector.clone(),
-                what: what.clone(),
-                namespace,
-            };
-            watches.spawn(watch.run(self.client.clone(), self.changes.clone(), listed));
         }
-        for is_listed in lists {
-            // A watch that ended has nobody to tell, and neither has this.
-            let _ = is_listed.await;
-        }
+    }
+
+    pub fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+        api(self.client.clone(), resource, namespace)
     }
 }
 
-/// One watch: of a kind, in one namespace or in all.
+fn api(client: Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
+    }
+}
+
+/// One watch: in one namespace or in all.
 struct Watch {
-    resource: ApiResource,
-    selector: Option<String>,
     what: What,
     namespace: Option<String>,
 }
 
 impl Watch {
     async fn run(self, client: Client, changes: mpsc::Sender<Change>, listed: oneshot::Sender<()>) {
-        let Watch {
-            resource,
-            selector,
-            what,
-            namespace,
-        } = self;
-        let api: Api<DynamicObject> = match &namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
+        let Watch { what, namespace } = self;
+        let resource = what.resource();
+        let api = api(client, &resource, namespace.as_deref());
         let config = watcher::Config {
-            label_selector: selector,
+            label_selector: what.selector(),
             ..watcher::Config::default()
         };
         let stream = watcher(api, config).default_backoff();
@@ -192,12 +237,15 @@ impl Watch {
                     if matches!(what, What::Children(_)) && is_refused(&e) {
                         listed.take().map(|listed| listed.send(()));
                     }
-                    continue;
+                    if listed.is_none() {
+                        continue;
+                    }
+                    Change::Late(format!("{} cannot be listed: {error}", resource.plural))
                 }
             };
             let complete = matches!(
                 change,
-                Change::Tests(_) | Change::Children(..) | Change::Pods(_)
+                Change::Tests(_) | Change::Children(..) | Change::Pods(..)
             );
             if changes.send(change).await.is_err() {
                 return;

@@ -37,7 +37,7 @@ impl std::fmt::Display for Key {
 }
 
 /// A complete list of the objects of one kind, in one namespace or in all of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Listed {
     pub namespace: Option<String>,
     pub seen: HashSet<Key>,
@@ -58,7 +58,7 @@ impl Listed {
 /// What is kept of a pod that is seen before the child that made it, or whose owner is nobody's: little, as there may
 /// be as many as pods in the cluster, and none may be left out.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// The uid of the owner.
     owner: String,
     facts: PodFacts,
@@ -96,11 +96,11 @@ pub struct Index {
     pub(super) bundle: Arc<Bundle>,
     pub(super) tests: HashMap<Key, Test>,
     /// The uid of a test.
-    uids: HashMap<String, Key>,
+    pub(super) uids: HashMap<String, Key>,
     /// The uid of a child: its test and its stem.
     pub(super) owners: HashMap<String, (Key, String)>,
     /// Pods whose owner is not known yet.
-    waiting: HashMap<Key, Waiting>,
+    pub(super) waiting: HashMap<Key, Waiting>,
 }
 
 impl Index {
@@ -251,9 +251,13 @@ impl Index {
         }
     }
 
-    /// Takes a pod; `None` when it belongs to no known test.
+    /// Takes a pod; `None` when it belongs to no known test, and when the version known is a later one: a list may
+    /// overtake the watch.
     pub fn apply_pod(&mut self, pod: &Value, now: Timestamp) -> Option<Key> {
         let of = Key::of(pod);
+        if self.knows_later(&of, pod) {
+            return None;
+        }
         self.waiting.remove(&of);
         let Some(owner) = controller_uid(pod) else {
             return self.disown_pod(pod);
@@ -267,6 +271,14 @@ impl Index {
         let test = self.tests.get_mut(key)?;
         test.set_pod(match_pod(&self.bundle, stem, pod, now));
         Some(key.clone())
+    }
+
+    fn knows_later(&self, of: &Key, pod: &Value) -> bool {
+        let owner = controller_uid(pod).and_then(|uid| self.owners.get(uid));
+        let in_test = || self.tests.get(&owner?.0)?.pods.get(&of.name);
+        let waiting = self.waiting.get(of).map(|w| &w.facts);
+        let known = waiting.or_else(in_test);
+        known.is_some_and(|k| k.is_later_than(pod))
     }
 
     pub fn delete_pod(&mut self, pod: &Value) -> Option<Key> {
@@ -430,7 +442,7 @@ pub(crate) fn controller_uid(object: &Value) -> Option<&str> {
 
 /// Resource versions are ordered since Kubernetes 1.35 (KEP-5504), and have been
 /// numbers since long before. 0: not known, for objects that were never stored.
-fn version(object: &Value) -> u64 {
+pub(super) fn version(object: &Value) -> u64 {
     text(object, "/metadata/resourceVersion")
         .parse()
         .unwrap_or_default()

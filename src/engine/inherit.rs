@@ -1,72 +1,69 @@
 //! From one bundle to the next: an index keeps what rules have made of objects, so other rules need the objects again.
-//! They are listed anew into an index of their own, which then takes over what no list says.
+//! They are listed anew for an index of their own, which the one that runs takes over when they are all in.
 
-use super::facts::{GONE, Test, UNSEEN, is_gone};
-use super::index::{Index, Key};
-use super::render::text;
+use super::facts::{GONE, Test, UNSEEN};
+use super::index::Index;
 use super::run::Run;
 use crate::bundle::Bundle;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 impl Index {
-    /// An index for another bundle, without tests yet. Children stay what they are known as, whatever became of their
-    /// labels.
+    /// An index for another bundle with the same tests, of whose children and pods nothing is known yet but where they
+    /// belong: children stay what they are known as, whatever became of their labels.
     pub fn renewed(&self, bundle: Arc<Bundle>) -> Index {
         let mut index = Index::new(bundle);
+        index.uids.clone_from(&self.uids);
         index.owners.clone_from(&self.owners);
+        let tests = self.tests.iter().map(|(key, test)| {
+            let test = Test {
+                object: Arc::clone(&test.object),
+                version: test.version,
+                children: json!({}),
+                ..Test::default()
+            };
+            (key.clone(), test)
+        });
+        index.tests = tests.collect();
         index
     }
 
-    /// Forgets the children of the test that had this name before: they do not tell where pods belong any more, and a child
-    /// of the next one is what its own label says.
-    pub fn forget_children(&mut self, of: &Key) {
-        self.owners.retain(|_, (key, _)| key != of);
+    /// The versions of all children and pods of tests that are there, by uid.
+    fn versions(&self) -> HashMap<&str, u64> {
+        let tests = self.tests.values();
+        let facts = tests.flat_map(|t| t.pods.values().chain(t.child_facts.values()));
+        facts.map(|f| (f.uid.as_str(), f.version)).collect()
     }
 
-    /// Takes over what was known `before` all lists came in anew; says which tests are gone.
-    pub fn inherit(&mut self, before: Index) -> Vec<Key> {
-        let rules = self.same_signals(&before.bundle);
-        let mut gone = Vec::new();
-        for (key, known) in before.tests {
-            let Some(test) = self.tests.get_mut(&key) else {
-                self.owners.retain(|_, (of, _)| *of != key);
-                gone.push(key);
-                continue;
-            };
-            let uid = |t: &Test| text(&t.object, "/metadata/uid").to_string();
-            if uid(test) != uid(&known) {
-                continue;
-            }
-            let children = known.children.as_object().into_iter().flatten();
-            for (stem, child) in children {
-                if test.children.get(stem).is_none() {
-                    // What a child last was stays, as when it goes between two watches.
-                    let mut last = child.clone();
-                    if !is_gone(child) {
-                        last[UNSEEN] = json!(true);
-                    }
-                    last[GONE] = json!(true);
-                    test.children[stem.as_str()] = last;
-                }
-            }
-            let Test { lookups, spans, .. } = test;
-            lookups.inherit(known.lookups, |rule, about| {
-                let rule = rules.get(&rule)?;
-                spans.get(rule)?.contains_key(&about.name).then_some(*rule)
-            });
+    /// Whether both know the same objects, and the same versions of them.
+    pub fn agrees_with(&self, other: &Index) -> bool {
+        self.versions() == other.versions()
+    }
+
+    /// Takes the bundle of `next` and what its rules have made of all objects; `next` was told of the same tests. What
+    /// no object says stays: how a child that is gone was, and what the operator did.
+    pub fn adopt(&mut self, next: Index) {
+        let rules = next.same_signals(&self.bundle);
+        let Index {
+            bundle,
+            tests: mut found,
+            owners,
+            waiting,
+            ..
+        } = next;
+        self.bundle = bundle;
+        self.owners = owners;
+        self.waiting = waiting;
+        for (key, test) in &mut self.tests {
+            let found = found.remove(key).unwrap_or_default();
+            test.take_facts(found, &rules);
             // Where a test could not be started, another bundle may do better, and at once.
-            let run = match known.run.spec {
-                Some(_) => known.run,
-                None => Run::default(),
-            };
-            self.set_run(&key, run);
-            if let Some(test) = self.tests.get_mut(&key) {
-                test.forgive(&self.bundle);
+            if test.run.spec.is_none() {
+                test.run = Run::default();
             }
+            test.forgive(&self.bundle);
         }
-        gone
     }
 
     /// The numbers of signals that ask Kubernetes' events the same as a signal of this id did.
@@ -80,5 +77,27 @@ impl Index {
             Some((number, now.iter().position(is_same)?))
         });
         same.collect()
+    }
+}
+
+impl Test {
+    /// Takes what other rules have made of the pods and children; `rules` are the new numbers of signals.
+    fn take_facts(&mut self, found: Test, rules: &BTreeMap<usize, usize>) {
+        let known = std::mem::replace(&mut self.child_facts, found.child_facts);
+        for stem in known.keys() {
+            // No list has it. It may be there all the same, and is looked for by its name.
+            if !self.child_facts.contains_key(stem) {
+                self.children[stem.as_str()][UNSEEN] = json!(true);
+                self.children[stem.as_str()][GONE] = json!(true);
+            }
+        }
+        self.pods = found.pods;
+        self.spans = found.spans;
+        let spans = &self.spans;
+        let before = std::mem::replace(&mut self.lookups, found.lookups);
+        self.lookups.inherit(before, |rule, about| {
+            let rule = rules.get(&rule)?;
+            spans.get(rule)?.contains_key(&about.name).then_some(*rule)
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! Matches one pod (or one child) against the signal rules. What comes out is
 //! all that is kept of the pod: some hundred bytes of facts.
 
+use super::index::version;
 use super::path::{Path, Scope};
 use super::rule::{Class, Each, Signal};
 use crate::bundle::{Bundle, Secrets};
@@ -12,6 +13,8 @@ use serde_json::Value;
 pub struct PodFacts {
     pub name: String,
     pub uid: String,
+    /// The resource version; 0: not known.
+    pub version: u64,
     /// Of a pod: `Pending`, `Running`, `Succeeded`, `Failed`, or empty. Of a child: empty.
     pub phase: String,
     pub created: Timestamp,
@@ -98,12 +101,20 @@ impl PodFacts {
         PodFacts {
             name: string(object, &["metadata", "name"]).to_string(),
             uid: string(object, &["metadata", "uid"]).to_string(),
+            version: version(object),
             phase: String::new(),
             created: created(object).unwrap_or(now),
             role: stem.to_string(),
             hits: Vec::new(),
             errors: Vec::new(),
         }
+    }
+
+    /// Whether this is known of a later version of the object; what was never stored has none.
+    pub(super) fn is_later_than(&self, object: &Value) -> bool {
+        let version = version(object);
+        let is_same = string(object, &["metadata", "uid"]) == self.uid;
+        is_same && version > 0 && version < self.version
     }
 
     fn try_signal(&mut self, n: usize, signal: &Signal, scope: &dyn Scope) {

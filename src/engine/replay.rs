@@ -137,6 +137,7 @@ impl<'a> Player<'a> {
         let started = Revision {
             spec: test["spec"].clone(),
             bundle: DIGEST.to_string(),
+            pod_selector: None,
             children: rendered.children,
         };
         let key = Key::of(&test);

@@ -45,6 +45,9 @@ pub struct Run {
     /// By an operator that ran before: what came of it is not known.
     #[serde(skip)]
     pub taken_over: bool,
+    /// The label selector of the pods of what the test was started with.
+    #[serde(skip)]
+    pub pod_selector: Option<String>,
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Arc<Value>>,
@@ -60,6 +63,13 @@ pub struct Revision {
     pub spec: Value,
     /// The bundle's digest.
     pub bundle: String,
+    /// The bundle's `podSelector`. Not known of a test that an older version of lotest has started.
+    #[serde(
+        rename = "podSelector",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pod_selector: Option<String>,
     pub children: Vec<Child>,
 }
 
@@ -77,6 +87,7 @@ impl Revision {
         Run {
             since: started,
             bundle: Some(self.bundle.clone()),
+            pod_selector: self.pod_selector.clone(),
             children: self.children.iter().map(|c| c.stem.clone()).collect(),
             started: self
                 .children

@@ -10,6 +10,7 @@ mod layers;
 mod render;
 mod shell;
 mod status;
+mod stop;
 
 use std::fs;
 use std::io::Write;

@@ -72,10 +72,10 @@ fn stuck() -> Value {
 }
 
 fn fill(index: &mut Index) -> Key {
-    let key = index.apply_test(test()).unwrap();
+    index.apply_test(test());
     index.apply_child(&owned("Job", "worker-job", "t1"), late());
     index.apply_pod(&stuck(), late());
-    key
+    Key::of(&test())
 }
 
 fn run(children: &[&str]) -> Run {
@@ -88,12 +88,12 @@ fn run(children: &[&str]) -> Run {
 }
 
 /// Lists everything anew for a bundle with another rule.
-fn renew(index: Index) -> (Arc<Bundle>, Index) {
+fn renew(mut index: Index) -> (Arc<Bundle>, Index) {
     let next_bundle = bundle(NEW_RULE);
     let mut next = index.renewed(Arc::clone(&next_bundle));
     fill(&mut next);
-    assert_eq!(next.inherit(index), []);
-    (next_bundle, next)
+    index.adopt(next);
+    (next_bundle, index)
 }
 
 #[test]
@@ -161,20 +161,69 @@ fn what_could_not_be_started_is_tried_again() {
 }
 
 #[test]
-fn a_test_that_is_gone_is_forgotten_and_one_of_its_name_is_another() {
+fn what_is_known_of_a_test_stays_while_the_next_bundle_learns_of_it() {
     let first = bundle("[]");
     let mut index = Index::new(Arc::clone(&first));
     let key = fill(&mut index);
     index.set_run(&key, run(&["worker-job"]));
+    let mut next = index.renewed(bundle(NEW_RULE));
+    assert!(!next.agrees_with(&index), "nothing is listed yet");
+    fill(&mut next);
+    assert!(next.agrees_with(&index));
+
+    // Written meanwhile, and seen by the watch later.
+    let mut written = test();
+    written["metadata"]["resourceVersion"] = "7".into();
+    written["status"]["phase"] = "Running".into();
+    index.apply_test(written);
+    index.deleting(&key, "uid-of-worker-job", late());
+    index.adopt(next);
+    let known = index.get(&key).unwrap();
+    assert_eq!(known.object["status"]["phase"], "Running");
+    assert_eq!(known.run.bundle.as_deref(), Some("first"));
+    let deleted = &known.children["worker-job"]["metadata"]["deletionTimestamp"];
+    assert!(deleted.is_string());
+    assert_eq!(known.pods()["total"], 1);
+}
+
+#[test]
+fn a_list_that_is_older_than_the_watch_changes_nothing_and_does_not_agree() {
+    let mut index = Index::new(bundle("[]"));
+    let key = fill(&mut index);
+    let mut later = stuck();
+    later["metadata"]["resourceVersion"] = "9".into();
+    later["status"] = json!({"phase": "Running"});
+    let mut next = index.renewed(bundle(NEW_RULE));
+    fill(&mut next);
+    next.apply_pod(&later, late());
+    assert!(!next.agrees_with(&index), "the list is ahead of the watch");
+    assert_eq!(next.apply_pod(&stuck(), late()), None);
+    assert_eq!(next.get(&key).unwrap().pods()["running"], 1);
+    index.apply_pod(&later, late());
+    assert!(next.agrees_with(&index));
+    // Another pod of this name is another, however its version compares.
+    let mut other = stuck();
+    other["metadata"]["uid"] = "another".into();
+    assert_eq!(next.apply_pod(&other, late()), Some(key));
+}
+
+#[test]
+fn children_of_a_test_that_is_made_again_meanwhile_are_not_those_of_the_one_before() {
+    let mut index = Index::new(bundle("[]"));
+    let key = fill(&mut index);
+    let mut next = index.renewed(bundle(NEW_RULE));
     let mut other = test();
     other["metadata"]["uid"] = "t2".into();
-    let mut next = index.renewed(Arc::clone(&first));
-    next.apply_test(other);
-    assert_eq!(next.inherit(index), []);
-    assert_eq!(next.get(&key).unwrap().run, Run::default());
-    assert_eq!(next.get(&key).unwrap().children, json!({}));
-
-    let mut empty = next.renewed(first);
-    assert_eq!(empty.inherit(next), [key]);
-    assert_eq!(empty.keys().count(), 0);
+    for index in [&mut index, &mut next] {
+        index.apply_test(other.clone());
+    }
+    // The same object, adopted, under a name of its own.
+    let mut adopted = owned("Job", "worker-job", "t2");
+    adopted["metadata"]["labels"]["locust.io/child"] = "another".into();
+    next.apply_child(&adopted, late());
+    assert!(next.get(&key).unwrap().children.get("another").is_some());
+    index.adopt(next);
+    let known = index.get(&key).unwrap();
+    assert_eq!(known.run, Run::default());
+    assert_eq!(known.children, json!({}));
 }

@@ -65,6 +65,7 @@ pub static STARTED: LazyLock<(Value, Revision)> = LazyLock::new(|| {
     let revision = Revision {
         spec: test["spec"].clone(),
         bundle: "digest".into(),
+        pod_selector: None,
         children: render(&BUNDLES[0], &test).unwrap().children,
     };
     (test, revision)
