@@ -46,7 +46,8 @@ enum About {
 const VERDICT_ROOTS: Roots = Roots {
     about: About::Test,
     names: &[
-        "test", "children", "pods", "signals", "worst", "evidence", "run", "phase", "values",
+        "test", "children", "pods", "signals", "worst", "evidence", "run", "phase", "cases",
+        "values",
     ],
 };
 const POD_ROOTS: Roots = Roots {

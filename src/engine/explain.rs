@@ -244,12 +244,8 @@ impl Trace {
             let (Some(said), Some(asked)) = (said, asked.filter(|a| a.kept)) else {
                 continue;
             };
-            let may = |case: &&Case| {
-                format!("{:?}", case.status) == text(said, "/status")
-                    && case.reason.may_say(text(said, "/reason"))
-                    && case.message.may_say(text(said, "/message"))
-            };
-            let origins = condition.cases.iter().filter(may).map(|c| &c.guard.origin);
+            let cases = condition.cases.iter().filter(|c| c.may_have_said(said));
+            let origins = cases.map(|c| &c.guard.origin);
             asked.came_of = origins
                 .map(|o| format!("{} [{}:{}]", o.id, o.file, o.line))
                 .collect();

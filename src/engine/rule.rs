@@ -2,6 +2,7 @@
 
 use super::clause::{Clause, Operand};
 use super::path::Path;
+use super::render::text;
 use super::text::Text;
 pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
 use jiff::SignedDuration;
@@ -114,6 +115,15 @@ pub struct Case {
     pub reason: Text,
     pub message: Text,
     pub event: Option<Event>,
+}
+
+impl Case {
+    /// Whether a stored condition may have come of this case.
+    pub fn may_have_said(&self, stored: &Value) -> bool {
+        format!("{:?}", self.status) == text(stored, "/status")
+            && self.reason.may_say(text(stored, "/reason"))
+            && self.message.may_say(text(stored, "/message"))
+    }
 }
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use super::signals::{FIRST_SEEN, Signals, gather};
 use crate::bundle::{Bundle, Secrets};
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -113,6 +114,20 @@ fn run_facts(run: &super::run::Run, now: Timestamp) -> Value {
     facts
 }
 
+/// The root `cases`: by condition, the id of the case that the stored one came of. Reasons and messages are for people,
+/// and a layer may change them.
+fn cases(bundle: &Bundle, test: &Value) -> Value {
+    let stored = at(test, "/status/conditions").and_then(Value::as_array);
+    let stored = stored.map_or(&[][..], Vec::as_slice);
+    let came_of = |condition: &Condition| {
+        let said = stored.iter().find(|c| text(c, "/type") == condition.kind)?;
+        let case = condition.cases.iter().find(|c| c.may_have_said(said))?;
+        Some((condition.kind.clone(), case.guard.origin.id.clone().into()))
+    };
+    let conditions = bundle.rules.conditions.iter();
+    Value::Object(conditions.filter_map(came_of).collect())
+}
+
 struct Evaluation<'a> {
     bundle: &'a Bundle,
     test: &'a Test,
@@ -135,6 +150,8 @@ struct VerdictScope<'a> {
     evidence: Value,
     run: Value,
     phase: Value,
+    /// Few rules ask for them.
+    cases: OnceCell<Value>,
 }
 
 impl Scope for VerdictScope<'_> {
@@ -149,6 +166,7 @@ impl Scope for VerdictScope<'_> {
             "evidence" => Some(&self.evidence),
             "run" => Some(&self.run),
             "phase" => Some(&self.phase),
+            "cases" => Some(self.cases.get_or_init(|| cases(self.bundle, self.test))),
             _ => None,
         }
     }
@@ -182,6 +200,7 @@ impl<'a> Evaluation<'a> {
             evidence: Value::Null,
             run: run_facts(run, now),
             phase: phase.into(),
+            cases: OnceCell::new(),
         };
         Evaluation {
             bundle,

@@ -148,8 +148,10 @@ async fn a_recording_replays_to_what_the_cluster_concluded() {
 async fn a_test_in_the_cluster_is_explained_and_recorded_as_it_is() {
     let room = Room::new("explain").await;
     let _operator = room.operator();
-    let mut object = test("stuck");
+    let mut object = endless("stuck");
     object["spec"]["worker"]["annotations"] = json!({"kwok.lotest/behaviour": "pending-create"});
+    // Of several workers the one that was placed first is the one whose events are asked for.
+    object["spec"]["worker"]["replicas"] = 1.into();
     let test = room.create(object).await;
     let pods = async || {
         let pods = room.list("Pod").await;

@@ -109,7 +109,7 @@ async fn a_rule_that_fails_for_one_test() {
     let room = Room::new("rule").await;
     let mut line = 0;
     let bundle = bundle_with(|files| {
-        let rule = "- id: too-large\n  from: [Pending, Running]\n  to: Failed\n  when: {path: $.test.metadata.labels.size, gt: 3}\n";
+        let rule = "- id: too-large\n  from: [Pending, Running]\n  to: Failed\n  when: {path: $.test.metadata.labels.size, gt: {path: $.test.spec.worker.replicas}}\n";
         line = insert(files, "rules/phase.yaml", "transitions:", rule);
     });
     let _operator = room.operator_of(bundle).await;
@@ -134,7 +134,7 @@ async fn a_rule_that_fails_for_one_test() {
 async fn a_signal_that_fails_for_one_test() {
     let room = Room::new("signal").await;
     let bundle = bundle_with(|files| {
-        let rule = "- id: hot\n  on: {each: pod}\n  when: {path: $.metadata.annotations.heat, gt: 3}\n  reason: TooHot\n  severity: fatal\n  priority: 1\n  message: too hot\n";
+        let rule = "- id: hot\n  on: {each: pod}\n  when: {path: $.metadata.annotations.heat, gt: {path: $.spec.terminationGracePeriodSeconds}}\n  reason: TooHot\n  severity: fatal\n  priority: 1\n  message: too hot\n";
         let signals = files.get_mut("rules/signals.yaml").unwrap();
         signals.push('\n');
         signals.push_str(rule);

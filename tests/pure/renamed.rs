@@ -1,7 +1,8 @@
-//! What signals are called is for people alone: with other reasons everything happens as before.
+//! What signals and conditions are called is for people alone: with other reasons everything happens as before.
 
 use lotest::bundle::{Bundle, Layer};
 use lotest::engine::golden::{Bundles, Case};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -26,20 +27,11 @@ fn timelines() -> Vec<Case> {
     cases.collect()
 }
 
-#[test]
-fn no_rule_depends_on_what_the_reason_of_a_signal_is() {
-    let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
-    let written: serde_json::Value =
-        serde_saphyr::from_str(&Layer::built_in().files["rules/signals.yaml"]).unwrap();
-    let rules = written.as_array().unwrap().iter().map(|signal| {
-        let (id, reason) = (&signal["id"], signal["reason"].as_str().unwrap());
-        format!("- {{id: {id}, reason: {PREFIX}{reason}}}\n")
-    });
-    let rules: String = rules.collect();
-    assert_eq!(rules.lines().count(), bundle.rules.signals.len());
+/// Of a layer on the built-in one that puts the prefix before reasons, what the timelines say: the same but for that.
+fn same_but_for_the_reasons(file: &str, rules: String) {
     let layer = Layer {
         name: "renamed".into(),
-        files: BTreeMap::from([("rules/signals.yaml".to_string(), rules)]),
+        files: BTreeMap::from([(file.to_string(), rules)]),
     };
     let layers = [Layer::built_in(), layer];
     let mut bundles = Bundles::new(&layers);
@@ -51,4 +43,36 @@ fn no_rule_depends_on_what_the_reason_of_a_signal_is() {
         renamed += said.matches(PREFIX).count();
     }
     assert!(renamed > 50, "{renamed} reasons are said");
+}
+
+fn written(file: &str) -> Value {
+    serde_saphyr::from_str(&Layer::built_in().files[file]).unwrap()
+}
+
+#[test]
+fn no_rule_depends_on_what_the_reason_of_a_signal_is() {
+    let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
+    let file = "rules/signals.yaml";
+    let signals = written(file);
+    let rules = signals.as_array().unwrap().iter().map(|signal| {
+        let (id, reason) = (&signal["id"], signal["reason"].as_str().unwrap());
+        format!("- {{id: {id}, reason: {PREFIX}{reason}}}\n")
+    });
+    let rules: String = rules.collect();
+    assert_eq!(rules.lines().count(), bundle.rules.signals.len());
+    same_but_for_the_reasons(file, rules);
+}
+
+#[test]
+fn no_rule_depends_on_what_the_reason_of_a_condition_is() {
+    let file = "rules/conditions.yaml";
+    let mut rules = String::new();
+    for condition in written(file).as_array().unwrap() {
+        rules += &format!("- type: {}\n  cases:\n", condition["type"]);
+        for case in condition["cases"].as_array().unwrap() {
+            let reason = case["reason"].as_str().unwrap();
+            rules += &format!("  - {{id: {}, reason: \"{PREFIX}{reason}\"}}\n", case["id"]);
+        }
+    }
+    same_but_for_the_reasons(file, rules);
 }

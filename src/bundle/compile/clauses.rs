@@ -233,6 +233,7 @@ impl Compiler<'_> {
         let mut names = path.names();
         match path.root() {
             "values" => return self.known_value(at, path),
+            "cases" => return self.known_condition(at, path),
             "children" | "evidence" => {}
             "run" if names.next() == Some("started") => {}
             _ => return true,
@@ -246,6 +247,13 @@ impl Compiler<'_> {
         }
         self.unknown_name(at, path, stem, &known.children);
         false
+    }
+
+    fn known_condition(&mut self, at: At, path: &Path) -> bool {
+        match path.names().next() {
+            Some(kind) => self.has_cases(at, path, kind),
+            None => true,
+        }
     }
 
     fn known_value(&mut self, at: At, path: &Path) -> bool {

@@ -33,6 +33,7 @@ static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
     let mut shape = Shape::of_schema(&json!({"properties": {
         "signals": {"type": "array", "items": signal}, "worst": signal, "run": run, "pods": pods, "phase": text,
         "evidence": {"type": "object", "additionalProperties": signal}, "child": {}, "warning": {},
+        "cases": {"type": "object", "additionalProperties": text},
     }}));
     if let Shape::Fields(roots) = &mut shape {
         let mut test = Shape::of_schema(locust_test());
@@ -176,7 +177,7 @@ fn walk<'p>(
         root => {
             !matches!(
                 root,
-                "signals" | "worst" | "evidence" | "run" | "pods" | "phase"
+                "signals" | "worst" | "evidence" | "run" | "pods" | "phase" | "cases"
             ) || written.first() == Some(&"started")
         }
     };
@@ -288,6 +289,7 @@ fn word(root: &str, names: &[&str], kinds: &[String]) -> Option<Word> {
         ("run", ["children" | "missing" | "unseen"] | ["refused", "child"]) => Word::Child,
         ("test", ["status", "conditions", "type"]) => Word::Condition,
         ("test", ["status", "conditions", "reason"]) => Word::ConditionReason(kinds.to_vec()),
+        ("cases", [kind]) => Word::Case(kind.to_string()),
         _ => return None,
     })
 }

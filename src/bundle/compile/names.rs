@@ -5,6 +5,7 @@ use super::{Compiler, Known};
 use crate::bundle::merge::Merged;
 use crate::bundle::problem::{nearest, nearly};
 use crate::bundle::tree::{At, Node};
+use crate::engine::path::Path;
 use crate::engine::text::Text;
 use std::collections::HashMap;
 
@@ -17,7 +18,11 @@ pub(super) struct Names<'a> {
     /// Those that a transition led to which was switched off.
     former_phases: Vec<&'a str>,
     conditions: HashMap<&'a str, Reasons<'a>>,
+    /// The ids of the cases of each.
+    cases: HashMap<&'a str, Vec<&'a str>>,
     /// Of cases that were switched off, whatever their condition.
+    former_cases: Vec<&'a str>,
+    /// The same.
     former: Reasons<'a>,
     /// Fields of the status that rules make.
     pub(super) fields: Vec<&'a str>,
@@ -39,6 +44,8 @@ pub(super) enum Word {
     Condition,
     /// Of conditions of these types; of any when there is none.
     ConditionReason(Vec<String>),
+    /// Of a condition of this type.
+    Case(String),
 }
 
 const SEVERITIES: &[&str] = &["ignore", "info", "warn", "degraded", "fatal"];
@@ -75,7 +82,10 @@ impl<'a> Names<'a> {
             match ["severity", "cases", "status", "field", "to"].map(|key| node.get(key)) {
                 [Some(_), ..] => names.signal(node),
                 [_, Some(_), ..] => names.condition(node),
-                [_, _, Some(_), ..] => names.former.extend(reason(node)),
+                [_, _, Some(_), ..] => {
+                    names.former.extend(reason(node));
+                    names.former_cases.extend(text(node, "id"));
+                }
                 [_, _, _, Some(_), _] => names.fields.extend(text(node, "field")),
                 [.., Some(_)] => {
                     names.former_phases.extend(text(node, "to"));
@@ -97,6 +107,8 @@ impl<'a> Names<'a> {
             let cases = node.get("cases").map_or(&[][..], Node::items);
             let reasons = self.conditions.entry(kind).or_default();
             reasons.extend(cases.iter().filter_map(reason));
+            let ids = cases.iter().filter_map(|case| text(case, "id"));
+            self.cases.entry(kind).or_default().extend(ids);
         }
     }
 
@@ -149,6 +161,18 @@ impl Compiler<'_> {
         self.names.former_phases.contains(&phase)
     }
 
+    /// Whether a condition of this type is made by rules.
+    pub(super) fn has_cases(&mut self, at: At, path: &Path, kind: &str) -> bool {
+        let names = &self.names;
+        if names.unread || names.cases.contains_key(kind) {
+            return true;
+        }
+        let mut known: Vec<&str> = names.cases.keys().copied().collect();
+        known.sort_unstable();
+        self.unknown_name(at, path, kind, &known);
+        false
+    }
+
     /// Whether there is something of that name.
     pub(super) fn known_word(&mut self, at: At, word: &Word, said: &str) -> bool {
         let names = &self.names;
@@ -195,6 +219,18 @@ impl Compiler<'_> {
                 }
                 (format!("there is no condition `{said}`"), owned(&known))
             }
+            Word::Case(kind) => {
+                let cases = names.cases.get(kind.as_str());
+                let cases = cases.map_or(&[][..], Vec::as_slice);
+                // There are none where they could not be read, which is said already.
+                if cases.is_empty() || cases.contains(&said) || names.former_cases.contains(&said) {
+                    return true;
+                }
+                (
+                    format!("the condition {kind} has no case `{said}`"),
+                    owned(cases),
+                )
+            }
             Word::ConditionReason(kinds) => match names.reasons_of(kinds) {
                 Some(reasons) if !reasons.is_empty() && !may_be(&reasons, said) => {
                     let of = match kinds.as_slice() {
@@ -219,7 +255,9 @@ impl Compiler<'_> {
         };
         let also = match word {
             Word::Reason => "An override may give a signal another reason; its `id` stays",
-            Word::ConditionReason(_) => "A rule that asks for a reason is changed together with it",
+            Word::ConditionReason(_) => {
+                "An override may give a case another reason; `$.cases` has its `id`"
+            }
             _ => "",
         };
         let help = match also {
