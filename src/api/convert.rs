@@ -16,8 +16,11 @@ mod spec;
 
 use serde_json::Value;
 
+use super::schema;
 use carrier::Carrier;
 use fields::Object;
+
+const REPLICAS: &str = "workerReplicas";
 
 /// A version of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +85,22 @@ pub fn convert(object: Value, to: &str) -> Result<Value, Error> {
     Ok(converted)
 }
 
-/// The same for a file: what its writer left out is left out. Also the paths of all that `to` cannot say and that the
-/// annotation holds.
-pub fn convert_file(object: Value, to: Version) -> Result<(Value, Vec<String>), Error> {
+/// The annotation that holds, in an object of version `of`, what only the other version can say.
+pub fn annotation(of: Version) -> &'static str {
+    carrier::name(of.other())
+}
+
+/// The same for a file: what its writer left out is left out, except for the one field of v1 that has a default and that
+/// v2 requires. Also the paths of all that `to` cannot say and that the annotation holds.
+pub fn convert_file(mut object: Value, to: Version) -> Result<(Value, Vec<String>), Error> {
+    if object["apiVersion"] == Version::V1.api_version()
+        && to == Version::V2
+        && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        let replicas = &schema::locust_test_v1()["properties"]["spec"]["properties"][REPLICAS];
+        let replicas = || replicas["default"].clone();
+        spec.entry(REPLICAS).or_insert_with(replicas);
+    }
     let (converted, unsaid) = with(object, to, Defaults::LeaveOut)?;
     match converted.pointer("/metadata/annotations") {
         Some(annotations) if annotations[carrier::name(to.other())] == carrier::TOO_LARGE => {

@@ -8,7 +8,7 @@ use crate::support::{base, file, merge, yaml};
 const CRD: &str = "crds/locusttests.locust.io.yaml";
 
 /// What the API server does with `default:` in a schema.
-fn fill_in(schema: &Value, value: &mut Value) {
+pub fn fill_in(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(object) => {
             for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
