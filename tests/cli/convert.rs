@@ -102,10 +102,10 @@ fn convert_says_what_is_wrong_with_a_file() {
         2,
         "\
 error: apiVersion: there is no version \"locust.io/v7\" of LocustTest; write locust.io/v1 or locust.io/v2
-  --> standard input:9:1
-  |
-9 | apiVersion: locust.io/v7
-  | ^",
+  --> standard input:10:1
+   |
+10 | apiVersion: locust.io/v7
+   | ^",
     );
     run(&["convert", "-f", "no-such-file.yaml"]).fails(
         2,
