@@ -11,6 +11,7 @@ mod contract_differs;
 mod contract_objects;
 mod contract_quoting;
 mod convert;
+mod convert_edits;
 mod crd;
 mod docs;
 mod edits;
