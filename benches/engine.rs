@@ -6,6 +6,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
+use lotest::api::convert::convert;
 use lotest::api::v2::LocustTest;
 use lotest::bundle::{Bundle, Files, Layer, yaml};
 use lotest::engine::admit::admit;
@@ -260,6 +261,26 @@ fn rendering(c: &mut Criterion) {
     group.finish();
 }
 
+fn converting(c: &mut Criterion) {
+    let v2 = test(COMPREHENSIVE);
+    let v1 = convert(v2.clone(), "locust.io/v1").unwrap();
+    assert_eq!(convert(v1.clone(), "locust.io/v2"), Ok(v2.clone()));
+    let mut group = c.benchmark_group("convert");
+    for (name, from, to) in [
+        ("v2-to-v1", v2, "locust.io/v1"),
+        ("v1-to-v2", v1, "locust.io/v2"),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || from.clone(),
+                |from| convert(from, to).unwrap(),
+                BatchSize::SmallInput,
+            )
+        });
+    }
+    group.finish();
+}
+
 fn matching(c: &mut Criterion) {
     let bundle = bundle();
     let children = render(&bundle, &test(COMPREHENSIVE)).unwrap().children;
@@ -369,6 +390,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = rendering, matching, concluding, loading, reloading
+    targets = rendering, converting, matching, concluding, loading, reloading
 }
 criterion_main!(engine);

@@ -1,10 +1,10 @@
-//! The CustomResourceDefinition: names and columns from the derive, the schema from [`schema`].
+//! The CustomResourceDefinition: names and columns from the derives, the schemas from [`schema`].
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{schema, v2};
+use super::{schema, v1, v2};
 
 const HEADER: &str =
     "# Made by `lotest crd` from src/api; do not edit. `make crds` writes it again.\n";
@@ -12,8 +12,36 @@ const HEADER: &str =
 /// The CustomResourceDefinition of LocustTest, as JSON.
 pub fn crd() -> Value {
     let mut crd = json!(v2::LocustTest::crd() as CustomResourceDefinition);
-    crd["spec"]["versions"][0]["schema"] = json!({ "openAPIV3Schema": schema::locust_test() });
+    let old = json!(v1::LocustTest::crd() as CustomResourceDefinition);
+    let with_schema = |version: &Value, schema: &Value| {
+        let mut version = version.clone();
+        version["schema"] = json!({ "openAPIV3Schema": schema });
+        version
+    };
+    crd["spec"]["versions"] = json!([
+        with_schema(&crd["spec"]["versions"][0], schema::locust_test()),
+        with_schema(&old["spec"]["versions"][0], schema::locust_test_v1()),
+    ]);
+    crd["spec"]["conversion"] = conversion();
     crd
+}
+
+/// Only requests in v1 need it: v2 is what is stored. The operator adds the certificate that it is called with.
+fn conversion() -> Value {
+    json!({
+        "strategy": "Webhook",
+        "webhook": {
+            "conversionReviewVersions": ["v1"],
+            "clientConfig": {
+                "service": {
+                    "namespace": "lotest-system",
+                    "name": "lotest-webhook",
+                    "path": "/convert",
+                    "port": 443,
+                },
+            },
+        },
+    })
 }
 
 /// The same as YAML, byte for byte equal each time: the content of `crds/locusttests.locust.io.yaml`.

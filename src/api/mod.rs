@@ -3,6 +3,7 @@
 //! Everything here is pure: JSON goes in, types or findings come out. The rooms, in reading order:
 //!
 //! - [`v2`]: the object as users write it, with its defaults.
+//! - [`v1`]: the deprecated form of it, and [`convert`](mod@convert) from one to the other and back.
 //! - [`embedded`]: how Kubernetes' own types sit inside it without being rewritten.
 //! - [`rules`]: the rules across fields, each as CEL with the message a user sees.
 //! - [`validate`](validate()): the same rules in Rust, for files and for what the operator reads.
@@ -11,11 +12,13 @@
 //! - [`read`]: JSON to [`v2::LocustTest`], leniently for the operator, strictly for files.
 
 pub mod check;
+pub mod convert;
 mod crd;
 pub mod embedded;
 pub mod read;
 pub mod rules;
 pub mod schema;
+pub mod v1;
 pub mod v2;
 mod validate;
 

@@ -215,6 +215,8 @@ pub const OTEL_ENDPOINT: Rule = Rule {
 
 /// On the object as a whole: the only place that sees its name.
 pub const ROOT: &[&Rule] = &[&NAME_LENGTH, &NAME_SERVICE, &VOLUME_OF_JOB];
+/// The same for v1, which has no volumes.
+pub const ROOT_V1: &[&Rule] = &[&NAME_LENGTH, &NAME_SERVICE];
 pub const SPEC: &[&Rule] = &[
     &MOUNT_DECLARED,
     &MOUNT_ON_SRC,

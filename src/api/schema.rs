@@ -7,13 +7,19 @@ use regex::Regex;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{rules, v2::LocustTestSpec};
+use super::{
+    rules::{self, Rule},
+    v1, v2,
+};
 
 /// What Kubernetes parses as a quantity. With it, `cpu: 1 core` is refused when the test is applied and not
 /// later, when the pod is.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-static ROOT: LazyLock<Value> = LazyLock::new(root);
+static V2: LazyLock<Value> =
+    LazyLock::new(|| root("locust.io/v2", of::<v2::LocustTestSpec>(), rules::ROOT));
+static V1: LazyLock<Value> =
+    LazyLock::new(|| root("locust.io/v1", of::<v1::LocustTestSpec>(), rules::ROOT_V1));
 
 /// Is this a number that Kubernetes takes for an amount, such as `500m` or `1Gi`?
 pub fn is_quantity(text: &str) -> bool {
@@ -25,23 +31,28 @@ pub fn is_quantity(text: &str) -> bool {
 
 /// The schema of a whole LocustTest v2.
 pub fn locust_test() -> &'static Value {
-    &ROOT
+    &V2
 }
 
-fn root() -> Value {
+/// The schema of a whole LocustTest v1.
+pub fn locust_test_v1() -> &'static Value {
+    &V1
+}
+
+fn root(version: &str, spec: Value, rules: &[&Rule]) -> Value {
     json!({
-        "description": "A distributed Locust load test: what to run, with how many workers, and where.",
+        "description": spec["description"],
         "type": "object",
         "required": ["spec"],
         "properties": {
-            "apiVersion": { "type": "string", "description": "Always `locust.io/v2`." },
+            "apiVersion": { "type": "string", "description": format!("Always `{version}`.") },
             "kind": { "type": "string", "description": "Always `LocustTest`." },
             // The bound is the API server's own; without it the rules about the name look too expensive.
             "metadata": { "type": "object", "properties": { "name": { "type": "string", "maxLength": 253 } } },
-            "spec": of::<LocustTestSpec>(),
+            "spec": spec,
             "status": status(),
         },
-        "x-kubernetes-validations": rules::to_json(rules::ROOT),
+        "x-kubernetes-validations": rules::to_json(rules),
     })
 }
 

@@ -7,6 +7,7 @@ mod bundle;
 mod check;
 mod cluster;
 mod completion;
+mod convert;
 mod crd;
 mod diff;
 mod explain;
@@ -53,6 +54,7 @@ enum Command {
     Explain(explain::Arguments),
     Record(record::Arguments),
     Init(init::Arguments),
+    Convert(convert::Arguments),
     Schema(schema::Arguments),
     Crd(crd::Arguments),
     Completion(completion::Arguments),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),

@@ -39,7 +39,7 @@ impl Format {
 }
 
 /// YAML as it is, for a reader that is a program needs each character; on a terminal without those that it obeys.
-fn for_terminal(yaml: String) -> String {
+pub fn for_terminal(yaml: String) -> String {
     match io::stdout().is_terminal() {
         true => visible(&yaml),
         false => yaml,

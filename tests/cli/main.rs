@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod check;
+mod convert;
 mod explain;
 mod init;
 mod layers;

@@ -9,6 +9,7 @@ use lotest::api::v2::LocustTest;
 use serde_json::{Value, json};
 
 const SPECS: &str = include_str!("../specs.yaml");
+const SPECS_V1: &str = include_str!("../specs-v1.yaml");
 const EVERYTHING: &str = include_str!("../everything.yaml");
 
 fn yaml(text: &str) -> Value {
@@ -36,7 +37,8 @@ fn patched(mut target: Value, patch: &Value) -> Value {
 /// Asks the API server to create a test, as kubectl does, without storing it.
 async fn try_strictly(room: &Room, test: &Value) -> Result<Value, Box<Status>> {
     let path = format!(
-        "/apis/locust.io/v2/namespaces/{}/locusttests",
+        "/apis/{}/namespaces/{}/locusttests",
+        test["apiVersion"].as_str().unwrap(),
         room.namespace
     );
     let body = serde_json::to_vec(test).unwrap();
@@ -61,6 +63,39 @@ async fn valid_specs_are_accepted() {
         let test = patched(specs["base"].clone(), &case["patch"]);
         if let Err(error) = try_strictly(&room, &test).await {
             panic!("{}: {}", case["name"], error.message);
+        }
+    }
+}
+
+/// The rules of v1 hold with no webhook. What is valid gets as far as its conversion, which needs one.
+#[tokio::test]
+async fn v1_is_judged_before_it_is_converted() {
+    let room = Room::new("valid-v1").await;
+    let specs = yaml(SPECS_V1);
+    for case in specs["valid"].as_array().unwrap() {
+        let test = patched(specs["base"].clone(), &case["patch"]);
+        if let Err(error) = try_strictly(&room, &test).await {
+            assert!(
+                error
+                    .message
+                    .starts_with("conversion webhook for locust.io/v1"),
+                "{}: {}",
+                case["name"],
+                error.message
+            );
+        }
+    }
+    for case in specs["invalid"].as_array().unwrap() {
+        let test = patched(specs["base"].clone(), &case["patch"]);
+        let name = case["name"].to_string();
+        let error = try_strictly(&room, &test).await.expect_err(&name);
+        assert_eq!(error.code, 422, "{name}: {}", error.message);
+        for part in [&case["field"], &case["message"]] {
+            assert!(
+                error.message.contains(part.as_str().unwrap()),
+                "{name}: {}",
+                error.message
+            );
         }
     }
 }

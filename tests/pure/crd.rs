@@ -1,6 +1,6 @@
 //! The CRD file is what the types say, and the types, the schema and the rules say the same.
 
-use lotest::api::{FieldError, crd_yaml, schema, v2::LocustTest, validate};
+use lotest::api::{FieldError, check, crd_yaml, schema, v1, v2::LocustTest, validate};
 use serde_json::{Value, json};
 
 use crate::support::{base, file, merge, yaml};
@@ -8,7 +8,7 @@ use crate::support::{base, file, merge, yaml};
 const CRD: &str = "crds/locusttests.locust.io.yaml";
 
 /// What the API server does with `default:` in a schema.
-fn fill_in(schema: &Value, value: &mut Value) {
+pub fn fill_in(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(object) => {
             for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
@@ -70,6 +70,92 @@ fn invalid_specs_are_refused_where_they_are_wrong() {
             case["name"]
         );
     }
+}
+
+#[test]
+fn v1_is_judged_by_its_schema() {
+    let specs = yaml("tests/specs-v1.yaml");
+    let judge = |case: &Value| {
+        let mut test = specs["base"].clone();
+        merge(&mut test, &case["patch"]);
+        let schema = schema::locust_test_v1();
+        let findings = check::against(schema, &test, "", check::Unknown::Deny);
+        (test, findings)
+    };
+    for case in specs["valid"].as_array().unwrap() {
+        let (mut test, findings) = judge(case);
+        assert_eq!(findings, [], "{}", case["name"]);
+        let parsed: v1::LocustTest = serde_json::from_value(test.clone()).unwrap();
+        fill_in(schema::locust_test_v1(), &mut test);
+        assert_eq!(json!(parsed), test, "{}", case["name"]);
+    }
+    for case in specs["invalid"].as_array().unwrap() {
+        let (_, findings) = judge(case);
+        // Rules about names are CEL, for the API server.
+        if case["field"] == "metadata.name" {
+            continue;
+        }
+        let [FieldError { path, message }] = findings.as_slice() else {
+            panic!("{}: one error expected, not {findings:?}", case["name"]);
+        };
+        assert_eq!(path, &case["field"], "{}", case["name"]);
+        let expected = case["message"].as_str().unwrap();
+        assert!(message.contains(expected), "{}: {message}", case["name"]);
+    }
+}
+
+/// What kubectl shows, and says, of v1.
+#[test]
+fn v1_is_served_and_deprecated() {
+    let crd = lotest::api::crd();
+    let [v2, v1] = crd["spec"]["versions"].as_array().unwrap().as_slice() else {
+        panic!("{crd}");
+    };
+    for (version, name, storage) in [(v2, "v2", true), (v1, "v1", false)] {
+        assert_eq!(version["name"], name);
+        assert_eq!(
+            (&version["served"], &version["storage"]),
+            (&json!(true), &json!(storage))
+        );
+        assert_eq!(version["subresources"], json!({ "status": {} }));
+    }
+    let status =
+        |version: &Value| version["schema"]["openAPIV3Schema"]["properties"]["status"].clone();
+    assert_eq!(status(v1), status(v2));
+    assert_eq!(v2.get("deprecated"), None);
+    assert_eq!(
+        (&v1["deprecated"], &v1["deprecationWarning"]),
+        (
+            &json!(true),
+            &json!("locust.io/v1 LocustTest is deprecated, migrate to locust.io/v2")
+        )
+    );
+    let columns = |version: &Value| {
+        let columns = version["additionalPrinterColumns"].as_array().unwrap();
+        let column = |c: &Value| {
+            format!(
+                "{} {}",
+                c["name"].as_str().unwrap(),
+                c["jsonPath"].as_str().unwrap()
+            )
+        };
+        columns.iter().map(column).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        columns(v1),
+        [
+            "master_cmd .spec.masterCommandSeed",
+            "worker_replica_count .spec.workerReplicas",
+            "Image .spec.image",
+            "Age .metadata.creationTimestamp",
+        ]
+    );
+    let service = json!({ "namespace": "lotest-system", "name": "lotest-webhook", "path": "/convert", "port": 443 });
+    assert_eq!(crd["spec"]["conversion"]["strategy"], "Webhook");
+    assert_eq!(
+        crd["spec"]["conversion"]["webhook"]["clientConfig"],
+        json!({ "service": service })
+    );
 }
 
 /// A file and a cluster start from the same object.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "add-a-child",
     "add-a-condition",
     "change-a-grace-period",
@@ -17,6 +17,7 @@ const PAGES: [&str; 7] = [
     "one-setting-per-cluster",
     "overrides",
     "review-in-a-pull-request",
+    "v1",
 ];
 
 struct Block {
