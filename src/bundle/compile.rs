@@ -14,8 +14,8 @@ use super::tree::{At, Node};
 use super::typed::{self, Placed};
 use super::values::Values;
 use crate::engine::rule::{
-    Act, Action, Case, Condition, Each, Event, Field, Guard, Names, Notice, Occasion, Origin,
-    Rules, Signal, Source, Target,
+    Act, Action, Admission, Case, Condition, Each, Event, Field, Guard, Names, Notice, Occasion,
+    Origin, Rules, Signal, Source, Target,
 };
 use clauses::Lasting;
 use jiff::SignedDuration;
@@ -37,6 +37,8 @@ enum About {
     Test,
     Pod,
     Container,
+    /// A test that is about to be stored.
+    Admission,
     /// Nothing is: any kind of child, or what happened to one.
     Other,
 }
@@ -80,6 +82,10 @@ const CHILD_NOTICE_ROOTS: Roots = Roots {
 const WARNING_NOTICE_ROOTS: Roots = Roots {
     about: About::Other,
     names: &["warning", "test"],
+};
+const ADMISSION_ROOTS: Roots = Roots {
+    about: About::Admission,
+    names: &["test", "oldTest", "operation", "values"],
 };
 /// A child of whatever kind.
 const OBJECT_ROOTS: Roots = Roots {
@@ -128,6 +134,7 @@ pub fn compile<'a>(
         fields: c.each(merged, "status", Compiler::field),
         notices: c.each(merged, "events", Compiler::notice),
         actions: c.each(merged, "actions", Compiler::action),
+        admission: c.each(merged, "admission", Compiler::admission),
     }
 }
 
@@ -351,6 +358,19 @@ impl Compiler<'_> {
             origin: self.origin(&w.id),
             on: w.on,
             event: self.event(w.event, roots)?,
+        })
+    }
+
+    fn admission(&mut self, w: written::Admission) -> Option<Admission> {
+        let origin = self.origin(&w.id);
+        let (when, message) = (
+            self.clause(w.when, ADMISSION_ROOTS),
+            self.text(&w.message, ADMISSION_ROOTS),
+        );
+        Some(Admission {
+            origin,
+            when: when?,
+            message: message?,
         })
     }
 

@@ -81,12 +81,20 @@ fn kind(file: &str) -> Option<&'static Kind> {
         first_wins: false,
         inner: None,
     };
+    const ADMISSION: Kind = Kind {
+        noun: "admission rule",
+        key: "id",
+        required: &["when", "message"],
+        first_wins: false,
+        inner: None,
+    };
     match file {
         "signals" => Some(&SIGNAL),
         "conditions" => Some(&CONDITION),
         "status" => Some(&FIELD),
         "events" => Some(&NOTICE),
         "actions" => Some(&ACTION),
+        "admission" => Some(&ADMISSION),
         _ => None,
     }
 }
@@ -98,6 +106,7 @@ pub const RULE_FILES: &[&str] = &[
     "status",
     "events",
     "actions",
+    "admission",
 ];
 
 /// The rules of all layers: for each rule file its document, or nothing.

@@ -249,6 +249,17 @@ pub struct Action {
     pub delete: bool,
 }
 
+/// `rules/admission.yaml`: something that is legal but surely not meant, said to whoever applies the test. Roots: `test`,
+/// `operation` (`CREATE` or `UPDATE`), `values`, and when a test is changed `oldTest`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Admission {
+    pub id: Placed,
+    pub when: Placed<Clause>,
+    /// What is wrong, and what to write instead. A line of a terminal holds 120 characters.
+    pub message: Placed,
+}
+
 /// Exactly one of the two.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -24,6 +24,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("status", "rules/status.yaml"),
     ("events", "rules/events.yaml"),
     ("actions", "rules/actions.yaml"),
+    ("admission", "rules/admission.yaml"),
     ("test", "golden/**/test.yaml"),
     ("timeline", "golden/**/timeline.yaml"),
 ];
@@ -37,6 +38,7 @@ pub fn of(name: &str, layers: &[Layer]) -> Result<Option<Value>, Vec<Problem>> {
         "status" => list::<rules::Field>(&[("Field", "field")]),
         "events" => list::<rules::Notice>(&[("Notice", "id")]),
         "actions" => list::<rules::Action>(&[("Action", "id")]),
+        "admission" => list::<rules::Admission>(&[("Admission", "id")]),
         "phase" => {
             let mut schema = generate::<rules::Phase>();
             may_override(&mut schema, "Transition", "id");

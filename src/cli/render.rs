@@ -1,7 +1,7 @@
 //! `lotest render`: the children of tests, as the operator would make them.
 
 use super::{Failure, input, output};
-use crate::engine::render;
+use crate::engine::{admission, render};
 use std::path::PathBuf;
 
 /// Print the objects that tests are made of
@@ -32,7 +32,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for file in &arguments.files {
         for test in input::tests(&input::name(file), &input::read(file)?)? {
             let rendered = render::render(&bundle, &test)?;
-            for warning in &rendered.warnings {
+            let warned = admission::besides(&rendered.warnings, &bundle, &test);
+            for warning in rendered.warnings.iter().chain(&warned) {
                 output::warning(&format!("{}: {warning}", input::name(file)));
             }
             objects.extend(rendered.children.into_iter().map(|c| c.object));

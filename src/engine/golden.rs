@@ -5,6 +5,7 @@
 //! - `environment.yaml`, optional: the operator's environment variables;
 //! - `values.yaml`, optional: what of the bundle's values is another in this case, as in a layer on top.
 
+use super::admission;
 use super::render::{self, BUNDLE_ANNOTATION};
 use super::replay::replay;
 use super::timeline::Timeline;
@@ -234,9 +235,15 @@ impl Case {
         let test: Value = yaml::from_str(&path, source).map_err(|p| vec![*p])?;
         let test = LocustTest::parse_strict(test)
             .map_err(|mistakes| places::problems(&path, source, 0, &mistakes))?;
-        let rendered = render::render(bundle, &test.to_value()).map_err(|p| vec![*p])?;
+        let test = test.to_value();
+        let rendered = render::render(bundle, &test).map_err(|p| vec![*p])?;
+        let warned = admission::besides(&rendered.warnings, bundle, &test);
         let mut text = String::new();
-        for warning in about_settings.iter().chain(&rendered.warnings) {
+        for warning in about_settings
+            .iter()
+            .chain(&rendered.warnings)
+            .chain(&warned)
+        {
             text.push_str(&format!("# warning: {}\n", super::text::escape(warning)));
         }
         for (n, mut child) in rendered.children.into_iter().enumerate() {

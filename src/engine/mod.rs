@@ -2,6 +2,7 @@
 //! Every function here is pure: no client, no file, no clock.
 
 pub mod action;
+pub mod admission;
 pub mod admit;
 pub mod clause;
 pub mod diff;

@@ -19,6 +19,7 @@ pub struct Rules {
     pub fields: Vec<Field>,
     pub notices: Vec<Notice>,
     pub actions: Vec<Action>,
+    pub admission: Vec<Admission>,
 }
 
 /// Where a rule stands: its id, file and line.
@@ -147,6 +148,14 @@ pub struct Notice {
     pub origin: Origin,
     pub on: Occasion,
     pub event: Event,
+}
+
+/// What to say to whoever applies a test.
+#[derive(Debug)]
+pub struct Admission {
+    pub origin: Origin,
+    pub when: Clause,
+    pub message: Text,
 }
 
 #[derive(Debug)]

@@ -100,6 +100,7 @@ fn the_built_in_files_fit_their_schemas() {
         ("status", "rules/status.yaml"),
         ("events", "rules/events.yaml"),
         ("actions", "rules/actions.yaml"),
+        ("admission", "rules/admission.yaml"),
         ("test", MINIMAL),
         ("conditions", "tests/layers/team/rules/conditions.yaml"),
         ("values", "tests/layers/team/values.yaml"),
@@ -156,13 +157,13 @@ fn schemas_know_the_values_of_layers_and_are_written_together() {
     let path = root.to_str().unwrap();
     assert_eq!(
         run(&["schema", "--write", path]).fine(),
-        format!("9 schemas are in {path}\n")
+        format!("10 schemas are in {path}\n")
     );
     let written = fs::read_to_string(root.join("signals.json")).unwrap();
     assert_eq!(written, run(&["schema", "signals"]).fine());
     run(&["schema", "rule"]).fails(
         2,
-        "error: there is no schema `rule`; there are values, signals, phase, conditions, status, events, actions, test, timeline, rules and golden",
+        "error: there is no schema `rule`; there are values, signals, phase, conditions, status, events, actions, admission, test, timeline, rules and golden",
     );
 }
 
@@ -178,7 +179,7 @@ fn what_was_written_is_said_to_programs() {
     let layer = written(&["init", &team]);
     assert_eq!(layer["directory"], team.as_str());
     let files = layer["files"].as_array().unwrap();
-    assert_eq!(files.len(), 8 + 9);
+    assert_eq!(files.len(), 8 + 10);
     for file in files {
         assert!(
             root.join("team").join(file.as_str().unwrap()).is_file(),
@@ -192,7 +193,7 @@ fn what_was_written_is_said_to_programs() {
     );
     let schemas = path("schemas");
     let files = &written(&["schema", "--write", &schemas])["files"];
-    assert_eq!(files.as_array().unwrap().len(), 9);
+    assert_eq!(files.as_array().unwrap().len(), 10);
     assert!(files.as_array().unwrap().contains(&json!("values.json")));
 }
 

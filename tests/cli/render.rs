@@ -156,7 +156,7 @@ fn warnings_are_no_part_of_the_output() {
     assert_eq!(
         ran.err,
         format!(
-            "warning: {case}: spec.scheduling.affinity is left out: this cluster's operator does not apply affinity\n"
+            "warning: {case}: spec.scheduling.affinity is left out: this cluster's operator does not apply affinity; remove it, or have affinityInjection set to true\n"
         )
     );
     assert_eq!(

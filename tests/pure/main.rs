@@ -3,6 +3,7 @@
 // The allowance in clippy.toml ends at `#[test]`; these helpers are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
 mod broken_overrides;
 mod bundle_errors;
 mod catalogue;

@@ -172,7 +172,8 @@ fn walk<'p>(
         return Ok(walked);
     };
     let written: Vec<&str> = path.parts().iter().filter_map(name).collect();
-    let open = match path.root() {
+    let root = root(path);
+    let open = match root {
         "test" => written.first() == Some(&"status"),
         root => {
             !matches!(
@@ -191,7 +192,7 @@ fn walk<'p>(
             (_, Shape::Any) | (Part::Anything, _) => return Ok(walked),
             (Part::Name(name), _) => {
                 so_far.push(name);
-                let of_rules = path.root() == "test"
+                let of_rules = root == "test"
                     && so_far.len() == 2
                     && so_far[0] == "status"
                     && names.fields.contains(&name.as_str());
@@ -219,7 +220,7 @@ fn walk<'p>(
                     }
                     let mut to = so_far.clone();
                     to.push(field);
-                    let word = word(path.root(), &to, &kinds);
+                    let word = word(root, &to, &kinds);
                     walked.filters.push((compared, shape, word));
                 }
                 entry
@@ -227,9 +228,17 @@ fn walk<'p>(
             (Part::Entries(_), _) => return Ok(walked),
         };
     }
-    walked.word = word(path.root(), &so_far, &kinds);
+    walked.word = word(root, &so_far, &kinds);
     walked.shape = shape;
     Ok(walked)
+}
+
+/// What is known of a root; a test is the same before it is changed.
+fn root(path: &Path) -> &str {
+    match path.root() {
+        "oldTest" => "test",
+        root => root,
+    }
 }
 
 fn name(part: &Part) -> Option<&str> {
@@ -265,7 +274,8 @@ fn start<'p>(path: &'p Path, roots: Roots, known: &Known) -> (Option<&'static Sh
             let statuses = below(below(pod(), "status"), "containerStatuses");
             (below(list(statuses), root), parts)
         }
-        (About::Other, ..) => (None, parts),
+        (About::Admission, ..) if root(path) == "test" => (OF_TEST.get("test"), parts),
+        (About::Admission | About::Other, ..) => (None, parts),
     }
 }
 
