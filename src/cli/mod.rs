@@ -21,6 +21,7 @@ mod record;
 mod render;
 mod schema;
 mod status;
+mod webhook;
 
 use crate::bundle::problem::{Problem, join};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

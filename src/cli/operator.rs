@@ -1,6 +1,6 @@
 //! `lotest operator`: runs the controller until it is told to stop.
 
-use super::{Failure, input};
+use super::{Failure, input, webhook};
 use crate::controller::{self, Addresses, Scope, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -38,6 +38,9 @@ pub struct Arguments {
     #[arg(long, value_name = "HOST:PORT", default_value = ":8080")]
     metrics_bind_address: String,
 
+    #[command(flatten)]
+    webhook: webhook::Flags,
+
     /// Log one JSON object a line
     #[arg(long)]
     log_json: bool,
@@ -67,6 +70,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         namespaces: arguments.namespaces,
         addresses,
         pod: pod(&stack.settings),
+        webhook: arguments.webhook.settings(&stack.settings),
     };
     let result = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);

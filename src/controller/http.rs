@@ -49,7 +49,7 @@ async fn readyz(
     }
     let standing = board.get();
     let verbose = query.is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
-    let body = match standing.stale || verbose {
+    let body = match standing.stale || verbose || !standing.webhook.is_empty() {
         true => format!("ok\n\n{standing}"),
         false => "ok".to_string(),
     };
@@ -84,7 +84,7 @@ async fn text(metrics: Arc<Metrics>) -> impl IntoResponse {
 }
 
 /// Listens on `host:port`; `:port` is every address, as Go programs write it.
-async fn listen(address: &str, router: Router) -> Result<(), Error> {
+pub(crate) async fn bind(address: &str) -> Result<TcpListener, Error> {
     let error = |source| Error::Listen {
         address: address.to_string(),
         source,
@@ -97,7 +97,11 @@ async fn listen(address: &str, router: Router) -> Result<(), Error> {
         },
         None => TcpListener::bind(address).await,
     };
-    let listener = listener.map_err(error)?;
+    listener.map_err(error)
+}
+
+async fn listen(address: &str, router: Router) -> Result<(), Error> {
+    let listener = bind(address).await?;
     tokio::spawn(async move {
         if let Err(e) = axum::serve(listener, router).await {
             tracing::error!(error = %e, "an HTTP server ended");

@@ -8,6 +8,7 @@ use crate::engine::admit::admit;
 use crate::layer_files;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the layers are, the lowest first, and the operator's environment variables.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +26,7 @@ pub struct Start {
     pub contents: Contents,
     /// So many of the layers make the bundle.
     pub used: usize,
-    pub bundle: Bundle,
+    pub bundle: Arc<Bundle>,
     pub warnings: Vec<String>,
     /// What is wrong with the others.
     pub problems: Vec<Problem>,
@@ -73,7 +74,7 @@ impl Stack {
                 return Ok(Start {
                     used: contents.len(),
                     contents,
-                    bundle,
+                    bundle: Arc::new(bundle),
                     warnings,
                     problems: Vec::new(),
                 });
@@ -101,7 +102,7 @@ impl Stack {
                     return Ok(Start {
                         contents,
                         used,
-                        bundle,
+                        bundle: Arc::new(bundle),
                         warnings,
                         problems,
                     });

@@ -43,6 +43,7 @@ pub struct Metrics {
     bundle: Family<Digest, Gauge>,
     reloads: Family<Reloaded, Counter>,
     stale: Gauge,
+    certificate: Gauge,
 }
 
 impl Default for Metrics {
@@ -89,6 +90,12 @@ impl Default for Metrics {
             "1 while the layers are refused and an earlier bundle runs, or fewer layers",
             stale.clone(),
         );
+        let certificate = Gauge::default();
+        registry.register(
+            "lotest_webhook_certificate_expiry_timestamp_seconds",
+            "When the certificate of the webhooks expires, in seconds since 1970; 0 while there is none",
+            certificate.clone(),
+        );
         Metrics {
             registry,
             looks,
@@ -98,6 +105,7 @@ impl Default for Metrics {
             bundle,
             reloads,
             stale,
+            certificate,
         }
     }
 }
@@ -136,6 +144,11 @@ impl Metrics {
 
     pub fn stale(&self, stale: bool) {
         self.stale.set(stale.into());
+    }
+
+    /// When the certificate of the webhooks expires, in seconds since 1970.
+    pub fn certificate_expires(&self, second: i64) {
+        self.certificate.set(second);
     }
 
     /// The metrics in the OpenMetrics text format.

@@ -9,7 +9,7 @@ mod children;
 mod client;
 mod deeds;
 mod events;
-mod http;
+pub(crate) mod http;
 mod layers;
 mod list;
 mod metrics;
@@ -31,18 +31,22 @@ use crate::bundle::Bundle;
 use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
+use crate::webhook;
 pub(crate) use causes::with_causes;
 pub use client::client;
 use jiff::Timestamp;
 use kube::Client;
 pub use layers::{Stack, Start};
 use metrics::Metrics;
+pub(crate) use mounts::Mounts;
 use next::{Next, tell};
 use queue::Queue;
+pub(crate) use queue::backoff;
 use reconcile::{Context, Outcome};
-use reload::{Offer, Reload};
+pub(crate) use reload::Offer;
+use reload::Reload;
 use serde_json::Value;
-use standing::Board;
+pub(crate) use standing::Board;
 pub use standing::{Mistake, Standing};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -94,6 +98,8 @@ pub struct Scope {
     pub addresses: Addresses,
     /// The operator's own pod, if it is one: what events about the bundle are about.
     pub pod: Option<Value>,
+    /// Nothing where nobody could reach them.
+    pub webhook: Option<webhook::Settings>,
 }
 
 /// Runs with one bundle until `stop` changes.
@@ -136,6 +142,7 @@ pub async fn run_layers(
         namespaces,
         addresses,
         pod,
+        webhook,
     } = scope;
     let metrics = Arc::new(Metrics::default());
     let layers = stack.used(start.used);
@@ -145,6 +152,13 @@ pub async fn run_layers(
     let shown = (Arc::clone(&metrics), Arc::clone(&board));
     // Before the cluster is asked for anything: what the operator waits for can be seen.
     http::serve(&addresses, shown.0, is_ready, shown.1).await?;
+    let mut webhook = match webhook {
+        Some(settings) => {
+            let bundle = Arc::clone(&start.bundle);
+            Some(webhook::start(&client, settings, bundle, &board).await?)
+        }
+        None => None,
+    };
     let begun = Reload::new(
         client.clone(),
         namespaces.clone(),
@@ -159,6 +173,9 @@ pub async fn run_layers(
     };
     let bundle = reload.bundle();
     tracing::info!(bundle = bundle.digest(), "bundle loaded");
+    if let Some(webhook) = &mut webhook {
+        webhook.follow(Arc::clone(&bundle), offers.clone());
+    }
     let controller = Controller::new(client, bundle, namespaces, metrics, Arc::clone(&board));
     tokio::select! {
         () = controller.run(&ready, offers, stop) => {}

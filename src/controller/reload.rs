@@ -104,7 +104,7 @@ impl Reload {
             offers,
             pod,
             contents: Arc::new(start.contents),
-            bundle: Arc::new(start.bundle),
+            bundle: start.bundle,
             layers,
             asked,
             telling: JoinSet::new(),
@@ -348,7 +348,7 @@ spec: {podSelector: {}}
         let start = Start {
             contents,
             used: 2,
-            bundle,
+            bundle: Arc::new(bundle),
             warnings,
             problems: Vec::new(),
         };

@@ -3,8 +3,10 @@
 
 use super::metrics::Metrics;
 use crate::bundle::problem::Problem;
+use crate::engine::text::escape;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -23,6 +25,9 @@ pub struct Standing {
     pub stale_since: Option<Timestamp>,
     /// Why it does not run.
     pub mistakes: Vec<Mistake>,
+    /// What is wrong with the webhooks, by what it is about. Version 2 of the API needs none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhook: BTreeMap<String, String>,
 }
 
 /// A layer, and whether what runs is made of it.
@@ -66,6 +71,9 @@ impl fmt::Display for Standing {
             let title = if n == 0 { "layers" } else { "" };
             let not = if layer.used { "" } else { " (not used)" };
             writeln!(f, "{title:8}{}{not}", layer.name)?;
+        }
+        for (about, trouble) in &self.webhook {
+            writeln!(f, "\nwebhook {about}: {}", escape(trouble))?;
         }
         if !self.stale {
             return Ok(());
@@ -126,12 +134,40 @@ impl Board {
     pub fn begins(&self, bundle: &str, layers: Vec<Used>) {
         self.metrics.runs(bundle);
         self.metrics.stale(false);
-        self.lock().0 = Standing {
+        let mut locked = self.lock();
+        let webhook = std::mem::take(&mut locked.0.webhook);
+        locked.0 = Standing {
             bundle: bundle.to_string(),
             since: Timestamp::now(),
             layers,
+            webhook,
             ..Standing::default()
         };
+    }
+
+    /// What is wrong with something about the webhooks; nothing when it is as it should be. Said in the log when it
+    /// changes.
+    pub fn webhook(&self, about: &str, trouble: Option<String>) {
+        let mut locked = self.lock();
+        let all = &mut locked.0.webhook;
+        if all.get(about) == trouble.as_ref() {
+            return;
+        }
+        match trouble {
+            Some(trouble) => {
+                tracing::warn!("webhook {about}: {}", escape(&trouble));
+                all.insert(about.to_string(), trouble);
+            }
+            None => {
+                tracing::info!("webhook {about}: as it should be");
+                all.remove(about);
+            }
+        }
+    }
+
+    /// When the certificate that the webhooks are served with expires.
+    pub fn certificate_expires(&self, at: Timestamp) {
+        self.metrics.certificate_expires(at.as_second());
     }
 
     /// Waits until the bundle of this number runs; whether it ever did, and no other in its place.

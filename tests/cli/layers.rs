@@ -69,6 +69,8 @@ fn rbac_is_what_deploy_gives() {
     let deployed: Vec<Value> = deployed
         .into_iter()
         .filter(|d| kinds.contains(&d["kind"].as_str().unwrap()))
+        // The rights for the webhooks are the same for all bundles.
+        .filter(|d| d["metadata"]["name"] == "lotest")
         .collect();
     let printed = documents(&run(&["rbac"]).fine());
     assert_eq!(printed, deployed);

@@ -101,7 +101,12 @@ impl Live {
     pub async fn new(room: &Room, layers: &[&Directory]) -> Live {
         let pod = [("POD_NAME", POD), ("POD_NAMESPACE", &room.namespace)];
         let mut command = operator_command(&pod);
-        command.args(["--namespace", &room.namespace]);
+        command.args([
+            "--namespace",
+            &room.namespace,
+            "--webhook-bind-address",
+            "0",
+        ]);
         let (health, metrics) = (free_port(), free_port());
         for (flag, port) in [
             ("--health-probe-bind-address", health),
