@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "add-a-child",
     "add-a-condition",
     "change-a-grace-period",
@@ -18,6 +18,7 @@ const PAGES: [&str; 8] = [
     "overrides",
     "review-in-a-pull-request",
     "v1",
+    "webhooks",
 ];
 
 struct Block {
