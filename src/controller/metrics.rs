@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const CONTROLLER: &str = "locusttest";
 
+/// What comes of a look at a test. There from the start, so that a rate has something to rise from.
+const RESULTS: [&str; 4] = ["success", "error", "requeue", "requeue_after"];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Looked {
     controller: &'static str,
@@ -21,6 +24,17 @@ struct Looked {
 struct Named {
     controller: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queued {
+    controller: &'static str,
+    name: &'static str,
+}
+
+const QUEUE: Queued = Queued {
+    controller: CONTROLLER,
+    name: CONTROLLER,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Digest {
@@ -39,7 +53,8 @@ pub struct Metrics {
     looks: Family<Looked, Counter>,
     errors: Family<Named, Counter>,
     seconds: Family<Named, Histogram, fn() -> Histogram>,
-    depth: Gauge,
+    depth: Family<Queued, Gauge>,
+    adds: Family<Queued, Counter>,
     bundle: Family<Digest, Gauge>,
     reloads: Family<Reloaded, Counter>,
     stale: Gauge,
@@ -49,13 +64,21 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let looks = Family::default();
-        let errors = Family::default();
+        let controller = CONTROLLER;
+        let looks: Family<Looked, Counter> = Family::default();
+        for result in RESULTS {
+            looks
+                .get_or_create(&Looked { controller, result })
+                .inc_by(0);
+        }
+        let errors: Family<Named, Counter> = Family::default();
+        errors.get_or_create(&Named { controller }).inc_by(0);
         let seconds: Family<Named, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| {
                 Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0])
             });
-        let depth = Gauge::default();
+        let depth: Family<Queued, Gauge> = Family::default();
+        let adds: Family<Queued, Counter> = Family::default();
         registry.register(
             "controller_runtime_reconcile",
             "Looks at a test, by result",
@@ -76,8 +99,16 @@ impl Default for Metrics {
             "Tests that are due for a look, now or at a time",
             depth.clone(),
         );
+        registry.register(
+            "workqueue_adds",
+            "How often a test became due for a look",
+            adds.clone(),
+        );
         let bundle = Family::default();
-        let reloads = Family::default();
+        let reloads: Family<Reloaded, Counter> = Family::default();
+        for result in ["success", "failure"] {
+            reloads.get_or_create(&Reloaded { result }).inc_by(0);
+        }
         let stale = Gauge::default();
         registry.register("lotest_bundle_info", "The bundle that runs", bundle.clone());
         registry.register(
@@ -102,6 +133,7 @@ impl Default for Metrics {
             errors,
             seconds,
             depth,
+            adds,
             bundle,
             reloads,
             stale,
@@ -111,7 +143,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts one look at a test; `result` is `success` or `error`.
+    /// Counts one look at a test; `result` is one of [`RESULTS`].
     pub fn reconciled(&self, result: &'static str, took: Duration) {
         let controller = CONTROLLER;
         self.looks
@@ -126,8 +158,11 @@ impl Metrics {
         }
     }
 
-    pub fn depth(&self, tests: usize) {
-        self.depth.set(i64::try_from(tests).unwrap_or(i64::MAX));
+    /// How many tests are due, and how many became so since this was last said.
+    pub fn queue(&self, tests: usize, added: u64) {
+        let tests = i64::try_from(tests).unwrap_or(i64::MAX);
+        self.depth.get_or_create(&QUEUE).set(tests);
+        self.adds.get_or_create(&QUEUE).inc_by(added);
     }
 
     /// Names the bundle that runs.

@@ -312,7 +312,12 @@ impl Controller {
         for key in &told.due {
             self.queue.add(key, Instant::now());
         }
-        self.metrics.depth(self.queue.len());
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let added = self.queue.take_added();
+        self.metrics.queue(self.queue.len(), added);
     }
 
     /// Forgets the work for the test that had this name before.
@@ -327,7 +332,7 @@ impl Controller {
         for key in self.index.keys() {
             self.queue.add(key, Instant::now());
         }
-        self.metrics.depth(self.queue.len());
+        self.measure();
     }
 
     /// Whether the test of this name is still the one with this uid.

@@ -19,6 +19,7 @@ pub fn backoff(failures: u32) -> Duration {
 pub struct Queue {
     due: BTreeSet<(Instant, Key)>,
     work: HashMap<Key, Work>,
+    added: u64,
 }
 
 /// What is known of the work for one test.
@@ -29,6 +30,8 @@ pub struct Work {
     /// The test is gone; only the task that still runs keeps this entry.
     forgotten: bool,
     pub failures: u32,
+    /// The look that is under way asked for another one at a time.
+    pub again: bool,
     status_written: Option<Instant>,
     /// What actions asked for.
     pub attempts: Attempts,
@@ -90,7 +93,11 @@ impl Queue {
         if work.due.is_some_and(|due| due <= at) {
             return;
         }
-        if let Some(due) = work.due.replace(at)
+        let before = work.due.replace(at);
+        if before.is_none() {
+            self.added += 1;
+        }
+        if let Some(due) = before
             && !work.busy
         {
             self.due.remove(&(due, key.clone()));
@@ -155,6 +162,11 @@ impl Queue {
     pub fn len(&self) -> usize {
         self.due.len()
     }
+
+    /// How many tests became due since this was last asked.
+    pub fn take_added(&mut self) -> u64 {
+        std::mem::take(&mut self.added)
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +188,7 @@ mod tests {
         queue.add(&key, now + Duration::from_secs(60));
         queue.add(&key, now);
         queue.add(&key, now + Duration::from_secs(30));
-        assert_eq!(queue.len(), 1);
+        assert_eq!((queue.len(), queue.take_added()), (1, 1));
         assert_eq!(queue.take(now), Some(key.clone()));
         queue.add(&key, now);
         assert_eq!(queue.take(now), None, "one task at a time");

@@ -40,7 +40,9 @@ impl Controller {
                     Duration::ZERO
                 }
             };
-            if let Some(next) = plan.look_again() {
+            let next = plan.look_again();
+            work.again = next.is_some();
+            if let Some(next) = next {
                 self.queue.add(&key, instant(next));
             }
             if wait > Duration::ZERO {
@@ -50,7 +52,11 @@ impl Controller {
             }
             self.queue.work(&key).warned = std::mem::take(&mut plan.warned);
             if plan.is_empty() {
-                self.metrics.reconciled("success", Duration::ZERO);
+                let result = match next {
+                    Some(_) => "requeue_after",
+                    None => "success",
+                };
+                self.metrics.reconciled(result, Duration::ZERO);
                 self.queue.release(&key);
                 continue;
             }
@@ -61,7 +67,7 @@ impl Controller {
                 .spawn(async move { reconcile::execute(&context, key, plan).await });
             self.running.insert(task.id(), of);
         }
-        self.metrics.depth(self.queue.len());
+        self.measure();
     }
 
     /// A task that broke is a mistake of ours; its test is tried again, like one whose write failed.
@@ -80,8 +86,14 @@ impl Controller {
         self.discard_outdated(&mut outcome);
         let key = &outcome.key;
         let now = Timestamp::now();
+        let again = self.queue.work(key).again;
         self.queue.release(key);
-        let result = outcome.retry.as_ref().map_or("success", |_| "error");
+        let result = match &outcome.retry {
+            Some(_) => "error",
+            None if outcome.overtaken => "requeue",
+            None if again => "requeue_after",
+            None => "success",
+        };
         self.metrics.reconciled(result, outcome.took);
         // What was done for a test that was deleted meanwhile says nothing about the next one of its name.
         if !self.is_current(key, &outcome.uid) {

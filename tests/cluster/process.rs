@@ -114,9 +114,8 @@ async fn probes_and_metrics_say_how_it_is() {
             .map(|line| line.rsplit_once(' ').unwrap())
             .map(|(name, value)| (name.to_string(), value.parse().unwrap()))
             .collect();
-        let errors = samples
-            .iter()
-            .any(|(name, _)| name.starts_with("controller_runtime_reconcile_errors_total"));
+        let error = r#"controller_runtime_reconcile_errors_total{controller="locusttest"}"#;
+        let errors = samples.iter().any(|(n, value)| n == error && *value > 0.0);
         errors.then_some(samples)
     })
     .await;
@@ -124,6 +123,14 @@ async fn probes_and_metrics_say_how_it_is() {
         (
             r#"controller_runtime_reconcile_total{controller="locusttest",result="success"}"#,
             4.0,
+        ),
+        (
+            r#"controller_runtime_reconcile_total{controller="locusttest",result="requeue"}"#,
+            0.0,
+        ),
+        (
+            r#"controller_runtime_reconcile_total{controller="locusttest",result="requeue_after"}"#,
+            1.0,
         ),
         (
             r#"controller_runtime_reconcile_total{controller="locusttest",result="error"}"#,
@@ -137,7 +144,14 @@ async fn probes_and_metrics_say_how_it_is() {
             r#"controller_runtime_reconcile_time_seconds_count{controller="locusttest"}"#,
             5.0,
         ),
-        ("workqueue_depth", 0.0),
+        (
+            r#"workqueue_depth{controller="locusttest",name="locusttest"}"#,
+            0.0,
+        ),
+        (
+            r#"workqueue_adds_total{controller="locusttest",name="locusttest"}"#,
+            6.0,
+        ),
     ] {
         let sample = samples.iter().find(|(n, _)| n == name);
         assert!(
