@@ -25,7 +25,7 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     webhook_secret: Option<String>,
 
-    /// The ValidatingWebhookConfiguration that leads here
+    /// The ValidatingWebhookConfiguration that leads here; 0 is none
     #[arg(long, value_name = "NAME", default_value = "lotest-validating")]
     webhook_configuration: String,
 
@@ -68,7 +68,7 @@ impl Flags {
             service: self.webhook_service,
             hosts: self.webhook_hosts,
             source,
-            configuration: self.webhook_configuration,
+            configuration: Some(self.webhook_configuration).filter(|c| c != "0"),
         })
     }
 }

@@ -40,8 +40,8 @@ pub struct Settings {
     /// Other names and addresses that the API server reaches it by.
     pub hosts: Vec<String>,
     pub source: Source,
-    /// The ValidatingWebhookConfiguration.
-    pub configuration: String,
+    /// The ValidatingWebhookConfiguration, if there is to be one.
+    pub configuration: Option<String>,
 }
 
 /// Where certificates come from.
@@ -130,9 +130,17 @@ pub async fn start(
         trust,
         board: Arc::clone(board),
     };
-    for kind in [trust::Kind::Definition, trust::Kind::Configuration] {
-        let keeper = trust::Keeper::new(client.clone(), kind, &settings, Arc::clone(board));
-        tasks.spawn(keeper.keep(trusted.clone()));
+    let configuration = settings.configuration.clone();
+    let referring = [
+        (trust::Kind::Definition, Some(trust::DEFINITION.to_string())),
+        (trust::Kind::Configuration, configuration),
+    ];
+    for (kind, name) in referring {
+        if let Some(name) = name {
+            let board = Arc::clone(board);
+            let keeper = trust::Keeper::new(client.clone(), kind, name, &settings, board);
+            tasks.spawn(keeper.keep(trusted.clone()));
+        }
     }
     match settings.source.clone() {
         Source::Secret(name) => {

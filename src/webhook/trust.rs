@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// Between two writes: somebody may put back at once what was wrong.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-const DEFINITION: &str = "locusttests.locust.io";
+pub const DEFINITION: &str = "locusttests.locust.io";
 
 /// What refers to the server.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,14 +85,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(client: Client, kind: Kind, settings: &Settings, board: Arc<Board>) -> Keeper {
+    pub fn new(
+        client: Client,
+        kind: Kind,
+        name: String,
+        settings: &Settings,
+        board: Arc<Board>,
+    ) -> Keeper {
         Keeper {
             api: Api::all_with(client, &kind.resource()),
             kind,
-            name: match kind {
-                Kind::Definition => DEFINITION.to_string(),
-                Kind::Configuration => settings.configuration.clone(),
-            },
+            name,
             us: Us {
                 namespace: settings.namespace.clone(),
                 service: settings.service.clone(),
