@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone lists it.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format crds golden cluster clean-cache
+.PHONY: help demo test bench lint format crds deploy golden cluster clean-cache
 
 CARGO ?= cargo
 
@@ -32,6 +32,10 @@ format: ## Format the code
 crds: ## Write crds/ from the Rust types
 	$(CARGO) run --locked --quiet -- crd >crds/.new
 	mv crds/.new crds/locusttests.locust.io.yaml
+
+deploy: ## Write deploy/base from deploy/chart, and the chart's copy of the CustomResourceDefinition
+	cp crds/locusttests.locust.io.yaml deploy/chart/files/crd.yaml
+	deploy/base/generate
 
 golden: ## Write the expected results of golden cases and error messages again; review them with git diff
 	$(CARGO) run --locked --quiet -- check --update

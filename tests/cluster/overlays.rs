@@ -50,8 +50,13 @@ impl Installed {
         let wrapper = Directory::new();
         let up = "../".repeat(wrapper.0.components().count() - 1);
         let (namespace, prefix) = (format!("lotest-{overlay}"), format!("{overlay}-"));
+        // What all tests share stays as it is, and nobody answers webhooks here.
         let kustomization = format!(
-            "namespace: {namespace}\nnamePrefix: {prefix}\nresources: [{up}{}]\n",
+            "namespace: {namespace}\nnamePrefix: {prefix}\nresources: [{up}{}]\npatches:\n\
+            - target: {{kind: CustomResourceDefinition}}\n  \
+              patch: '{{$patch: delete, kind: any, metadata: {{name: any}}}}'\n\
+            - target: {{kind: ValidatingWebhookConfiguration}}\n  \
+              patch: '{{$patch: delete, kind: any, metadata: {{name: any}}}}'\n",
             path.trim_start_matches('/')
         );
         wrapper.write(&[("kustomization.yaml", &kustomization)]);
@@ -63,9 +68,6 @@ impl Installed {
             "-k",
             &directory,
         ]);
-        // Nobody answers it here, and the API server would wait for an answer whenever a test is stored.
-        let webhooks = format!("{prefix}lotest-validating");
-        kubectl(&["delete", "validatingwebhookconfiguration", &webhooks]);
         let name = format!("{prefix}lotest");
         let deployment = object(&["get", "deployment", "-n", &namespace, &name]);
         let mut installed = Installed {
@@ -118,6 +120,8 @@ impl Installed {
         let arguments = container["args"].as_array().unwrap().iter();
         let arguments = arguments
             .map(|a| a.as_str().unwrap())
+            // There are others on this machine, and this one leads.
+            .filter(|a| !a.contains("-bind-address=") && *a != "--leader-elect")
             .map(|a| match self.layers.get(a) {
                 Some(directory) => directory.0.display().to_string(),
                 None => a.to_string(),
@@ -128,10 +132,8 @@ impl Installed {
             .args([
                 "--namespace",
                 &room.namespace,
-                "--metrics-bind-address",
-                "0",
-                "--webhook-bind-address",
-                "0",
+                "--metrics-bind-address=0",
+                "--webhook-bind-address=0",
             ])
             .args([
                 "--health-probe-bind-address",

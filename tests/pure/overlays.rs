@@ -50,8 +50,9 @@ fn mounted(volume: &Value) -> BTreeMap<(String, String), String> {
 
 #[test]
 fn the_base_mounts_every_template_and_rule_of_the_repository() {
-    let deployment = yaml("deploy/base/operator.yaml");
-    let mounted = mounted(&deployment["spec"]["template"]["spec"]["volumes"][0]);
+    let patch = yaml("deploy/base/layer.yaml");
+    let volumes = &list(&patch).last().unwrap()["value"];
+    let mounted = mounted(&volumes[0]);
     let mut expected = BTreeMap::new();
     for folder in ["templates", "rules"] {
         for (key, file) in generated(&yaml(&format!("{folder}/kustomization.yaml"))) {
