@@ -156,7 +156,8 @@ fn every_page_is_followed_and_every_link_leads_somewhere() {
         pages.extend(name.strip_suffix(".md").map(str::to_string));
     }
     pages.sort();
-    pages.retain(|page| page != "README");
+    // The installation needs Helm and a cluster: tests/chart.
+    pages.retain(|page| page != "README" && page != "install");
     assert_eq!(pages, PAGES);
 }
 
