@@ -214,9 +214,8 @@ const EDIT: &str = "edit-ignored";
 #[test]
 fn an_edit_that_will_be_ignored_is_said() {
     let bundle = only(EDIT, &[]);
-    let refused =
-        json!({"phase": "Pending", "conditions": [{"type": "Ready", "reason": "ResourcesFailed"}]});
-    let being_made = json!({"phase": "Pending", "conditions": [{"type": "Ready", "reason": "ResourcesCreating"}]});
+    let refused = json!({"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]});
+    let made = json!({"phase": "Pending", "conditions": [{"type": "Ready", "status": "True"}]});
     let image = "{image: other}";
     for (status, patch, operation, warns) in [
         (json!({"phase": "Running"}), image, "UPDATE", true),
@@ -228,7 +227,7 @@ fn an_edit_that_will_be_ignored_is_said() {
             true,
         ),
         (json!({"phase": "Pending"}), image, "UPDATE", true),
-        (being_made, image, "UPDATE", true),
+        (made, image, "UPDATE", true),
         // Nothing has been started: the correction counts.
         (refused, image, "UPDATE", false),
         (json!({}), image, "UPDATE", false),
