@@ -32,6 +32,11 @@ struct Reloaded {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lease {
+    name: &'static str,
+}
+
 /// All metrics of the operator. No label comes from a test.
 #[derive(Debug)]
 pub struct Metrics {
@@ -43,6 +48,7 @@ pub struct Metrics {
     bundle: Family<Digest, Gauge>,
     reloads: Family<Reloaded, Counter>,
     stale: Gauge,
+    leads: Family<Lease, Gauge>,
 }
 
 impl Default for Metrics {
@@ -89,6 +95,12 @@ impl Default for Metrics {
             "1 while the layers are refused and an earlier bundle runs, or fewer layers",
             stale.clone(),
         );
+        let leads = Family::default();
+        registry.register(
+            "leader_election_master_status",
+            "1 while this replica leads, 0 while it stands by; absent without an election",
+            leads.clone(),
+        );
         Metrics {
             registry,
             looks,
@@ -98,6 +110,7 @@ impl Default for Metrics {
             bundle,
             reloads,
             stale,
+            leads,
         }
     }
 }
@@ -136,6 +149,13 @@ impl Metrics {
 
     pub fn stale(&self, stale: bool) {
         self.stale.set(stale.into());
+    }
+
+    pub fn leads(&self, leads: bool) {
+        let lease = Lease {
+            name: super::lease::NAME,
+        };
+        self.leads.get_or_create(&lease).set(leads.into());
     }
 
     /// The metrics in the OpenMetrics text format.

@@ -3,6 +3,7 @@
 
 use super::metrics::Metrics;
 use crate::bundle::problem::Problem;
+use crate::engine::text::escape;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -23,6 +24,21 @@ pub struct Standing {
     pub stale_since: Option<Timestamp>,
     /// Why it does not run.
     pub mistakes: Vec<Mistake>,
+    /// Nothing without an election.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+}
+
+/// Which of the replicas leads, as far as this one knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Namespace and name.
+    pub lease: String,
+    /// Empty when nobody holds it, or when that is not known yet.
+    pub holder: String,
+    /// This replica.
+    pub identity: String,
+    pub leads: bool,
 }
 
 /// A layer, and whether what runs is made of it.
@@ -59,6 +75,17 @@ impl From<&Problem> for Mistake {
     }
 }
 
+impl fmt::Display for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = escape(&self.holder);
+        match (self.leads, holder.as_str()) {
+            (true, _) => write!(f, "this replica"),
+            (false, "") => write!(f, "nobody (standby)"),
+            (false, other) => write!(f, "{other} (standby)"),
+        }
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "bundle  {} since {:.0}", self.bundle, self.since)?;
@@ -66,6 +93,9 @@ impl fmt::Display for Standing {
             let title = if n == 0 { "layers" } else { "" };
             let not = if layer.used { "" } else { " (not used)" };
             writeln!(f, "{title:8}{}{not}", layer.name)?;
+        }
+        if let Some(leader) = &self.leader {
+            writeln!(f, "leader  {leader}")?;
         }
         if !self.stale {
             return Ok(());
@@ -126,12 +156,19 @@ impl Board {
     pub fn begins(&self, bundle: &str, layers: Vec<Used>) {
         self.metrics.runs(bundle);
         self.metrics.stale(false);
-        self.lock().0 = Standing {
+        let standing = &mut self.lock().0;
+        *standing = Standing {
             bundle: bundle.to_string(),
             since: Timestamp::now(),
             layers,
+            leader: standing.leader.take(),
             ..Standing::default()
         };
+    }
+
+    /// Who leads.
+    pub fn led(&self, leader: Leader) {
+        self.lock().0.leader = Some(leader);
     }
 
     /// Waits until the bundle of this number runs; whether it ever did, and no other in its place.
