@@ -29,6 +29,8 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("ResourceQuota", "", "v1"),
     ("ControllerRevision", "apps", "v1"),
     ("Event", "events.k8s.io", "v1"),
+    ("Lease", "coordination.k8s.io", "v1"),
+    ("Role", "rbac.authorization.k8s.io", "v1"),
 ];
 
 /// A path from the environment that `with-cluster` makes.

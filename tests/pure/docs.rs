@@ -9,13 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "add-a-child",
     "add-a-condition",
     "change-a-grace-period",
     "change-arguments",
     "one-setting-per-cluster",
     "overrides",
+    "replicas",
     "review-in-a-pull-request",
     "v1",
 ];
