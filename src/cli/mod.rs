@@ -10,6 +10,7 @@ mod completion;
 mod convert;
 mod crd;
 mod diff;
+mod election;
 mod explain;
 mod golden;
 mod init;

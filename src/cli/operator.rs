@@ -1,6 +1,6 @@
 //! `lotest operator`: runs the controller until it is told to stop.
 
-use super::{Failure, input, webhook};
+use super::{Failure, election, input, webhook};
 use crate::controller::{self, Addresses, Scope, Stack};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ use tracing_subscriber::EnvFilter;
 The settings are the environment variables that environment.yaml names. Layers are watched: what changes in them is
 checked and taken up within seconds, or refused, and then the operator goes on with what it had. It starts with as many
 layers as are in order. `lotest status` says where it stands; events about it are sent where POD_NAME and POD_NAMESPACE
-say which pod it is.")]
+say which pod it is. With --leader-elect several replicas may run: one writes, and the others know all that it takes to
+go on.")]
 pub struct Arguments {
     /// Look after the tests of this namespace only; repeat it for several. Default: the whole cluster
     #[arg(short, long = "namespace", value_name = "NAMESPACE")]
@@ -40,6 +41,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     webhook: webhook::Flags,
+
+    #[command(flatten)]
+    election: election::Flags,
 
     /// Log one JSON object a line
     #[arg(long)]
@@ -71,6 +75,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         addresses,
         pod: pod(&stack.settings),
         webhook: arguments.webhook.settings(&stack.settings),
+        election: arguments.election.settings(&stack.settings)?,
     };
     let result = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);

@@ -37,7 +37,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// With layers that are refused the operator works on as before: it is ready, and says what is wrong.
+/// With layers that are refused the operator works on as before: it is ready, and says what is wrong. A replica that does
+/// not lead is ready to.
 async fn readyz(
     RawQuery(query): RawQuery,
     State(board): State<Arc<Board>>,
@@ -49,9 +50,11 @@ async fn readyz(
     }
     let standing = board.get();
     let verbose = query.is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
+    let standby = standing.leader.as_ref().filter(|l| !l.leads);
+    let ok = standby.map_or("ok", |_| "ok: standby");
     let body = match standing.stale || verbose || !standing.webhook.is_empty() {
-        true => format!("ok\n\n{standing}"),
-        false => "ok".to_string(),
+        true => format!("{ok}\n\n{standing}"),
+        false => ok.to_string(),
     };
     (StatusCode::OK, body)
 }

@@ -46,6 +46,11 @@ struct Reloaded {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lease {
+    name: &'static str,
+}
+
 /// All metrics of the operator. No label comes from a test.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +64,7 @@ pub struct Metrics {
     reloads: Family<Reloaded, Counter>,
     stale: Gauge,
     certificate: Gauge,
+    leads: Family<Lease, Gauge>,
 }
 
 impl Default for Metrics {
@@ -127,6 +133,12 @@ impl Default for Metrics {
             "When the certificate of the webhooks expires, in seconds since 1970; 0 while there is none",
             certificate.clone(),
         );
+        let leads = Family::default();
+        registry.register(
+            "leader_election_master_status",
+            "1 while this replica leads, 0 while it stands by; absent without an election",
+            leads.clone(),
+        );
         Metrics {
             registry,
             looks,
@@ -138,6 +150,7 @@ impl Default for Metrics {
             reloads,
             stale,
             certificate,
+            leads,
         }
     }
 }
@@ -184,6 +197,13 @@ impl Metrics {
     /// When the certificate of the webhooks expires, in seconds since 1970.
     pub fn certificate_expires(&self, second: i64) {
         self.certificate.set(second);
+    }
+
+    pub fn leads(&self, leads: bool) {
+        let lease = Lease {
+            name: super::lease::NAME,
+        };
+        self.leads.get_or_create(&lease).set(leads.into());
     }
 
     /// The metrics in the OpenMetrics text format.

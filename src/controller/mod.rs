@@ -1,6 +1,7 @@
 //! The controller: keeps a cluster as the bundle says. One task owns the index
 //! and decides ([`run`]); short tasks do the writing ([`reconcile`]) and report
-//! back. No lock, no finalizer, no polling.
+//! back. No lock, no finalizer, no polling. Of several replicas all know
+//! everything, and the one that leads writes ([`election`], [`lead`]).
 
 mod apply;
 mod attempts;
@@ -8,9 +9,12 @@ mod causes;
 mod children;
 mod client;
 mod deeds;
+mod election;
 mod events;
 pub(crate) mod http;
 mod layers;
+mod lead;
+pub mod lease;
 mod list;
 mod metrics;
 mod mounts;
@@ -23,6 +27,7 @@ mod renew;
 mod revision;
 mod rights;
 mod standing;
+mod term;
 mod watch;
 mod watched;
 mod work;
@@ -34,9 +39,11 @@ use crate::engine::render::text;
 use crate::webhook;
 pub(crate) use causes::with_causes;
 pub use client::client;
+use election::Election;
 use jiff::Timestamp;
 use kube::Client;
 pub use layers::{Stack, Start};
+use lead::Lead;
 use metrics::Metrics;
 pub(crate) use mounts::Mounts;
 use next::{Next, tell};
@@ -100,6 +107,8 @@ pub struct Scope {
     pub pod: Option<Value>,
     /// Nothing where nobody could reach them.
     pub webhook: Option<webhook::Settings>,
+    /// How it takes part in the election of a leader; `None` leads always.
+    pub election: Option<lease::Settings>,
 }
 
 /// Runs with one bundle until `stop` changes.
@@ -124,7 +133,8 @@ pub async fn run(
         Arc::clone(&board),
     )
     .await?;
-    let controller = Controller::new(client, Arc::new(bundle), namespaces, metrics, board);
+    let lead = Lead::always();
+    let controller = Controller::new(client, Arc::new(bundle), namespaces, metrics, board, lead);
     let (_, offers) = signal::channel(None);
     controller.run(&ready, offers, stop).await;
     Ok(())
@@ -143,6 +153,7 @@ pub async fn run_layers(
         addresses,
         pod,
         webhook,
+        election,
     } = scope;
     let metrics = Arc::new(Metrics::default());
     let layers = stack.used(start.used);
@@ -150,8 +161,15 @@ pub async fn run_layers(
     let board = Arc::new(board);
     let (ready, is_ready) = signal::channel(false);
     let shown = (Arc::clone(&metrics), Arc::clone(&board));
+    let lead = election
+        .as_ref()
+        .map_or_else(Lead::always, |_| Lead::standby());
+    let mut election = election.map(|settings| {
+        let (board, metrics) = (Arc::clone(&board), Arc::clone(&metrics));
+        Election::new(client.clone(), settings, Arc::clone(&lead), board, metrics)
+    });
     // Before the cluster is asked for anything: what the operator waits for can be seen.
-    http::serve(&addresses, shown.0, is_ready, shown.1).await?;
+    http::serve(&addresses, shown.0, is_ready.clone(), shown.1).await?;
     let mut webhook = match webhook {
         Some(settings) => {
             let bundle = Arc::clone(&start.bundle);
@@ -176,12 +194,27 @@ pub async fn run_layers(
     if let Some(webhook) = &mut webhook {
         webhook.follow(Arc::clone(&bundle), offers.clone());
     }
-    let controller = Controller::new(client, bundle, namespaces, metrics, Arc::clone(&board));
-    tokio::select! {
-        () = controller.run(&ready, offers, stop) => {}
-        () = reload::keep_looking(reload.run(), &board) => {}
+    let shown = Arc::clone(&board);
+    let controller = Controller::new(client, bundle, namespaces, metrics, shown, lead);
+    let has_ended = tokio::select! {
+        has_ended = controller.run(&ready, offers, stop) => has_ended,
+        () = reload::keep_looking(reload.run(), &board) => false,
+        () = take_part(election.as_mut(), is_ready) => false,
+    };
+    // With writes under way the next leader has to wait.
+    if let Some(election) = election.filter(|_| has_ended) {
+        election.release().await;
     }
     Ok(())
+}
+
+/// Takes part in the election as soon as the first lists are in: who leads has to know what it writes about.
+async fn take_part(election: Option<&mut Election>, mut ready: signal::Receiver<bool>) {
+    let is_ready = ready.wait_for(|ready| *ready).await.is_ok();
+    match election.filter(|_| is_ready) {
+        Some(election) => election.run().await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Controller {
@@ -193,6 +226,9 @@ struct Controller {
     context: Arc<Context>,
     metrics: Arc<Metrics>,
     board: Arc<Board>,
+    lead: Arc<Lead>,
+    /// The term in which this replica leads.
+    term: Option<u64>,
     /// All first lists are in: what is missing is really missing.
     synced: bool,
     /// A first list fails; it is asked for again.
@@ -214,6 +250,7 @@ impl Controller {
         namespaces: Vec<String>,
         metrics: Arc<Metrics>,
         board: Arc<Board>,
+        lead: Arc<Lead>,
     ) -> Controller {
         let (changes, incoming) = renew::no_changes();
         Controller {
@@ -227,12 +264,14 @@ impl Controller {
                 changes,
             },
             context: Arc::new(Context {
-                client,
+                client: lead.fence(client),
                 bundle,
                 claims: Arc::default(),
             }),
             metrics,
             board,
+            term: lead.term(),
+            lead,
             synced: false,
             late: false,
             watching: Vec::new(),
@@ -243,18 +282,19 @@ impl Controller {
         }
     }
 
+    /// Runs until `stop` changes; whether all writes have ended.
     async fn run(
         mut self,
         ready: &signal::Sender<bool>,
         offers: Offers,
         stop: signal::Receiver<bool>,
-    ) {
+    ) -> bool {
         let bundle = Arc::clone(&self.context.bundle);
         self.begin(&bundle);
         self.serve(ready, offers, stop).await;
         self.watching.clear();
         self.next = None;
-        self.finish().await;
+        self.finish().await
     }
 
     async fn serve(
@@ -263,10 +303,12 @@ impl Controller {
         mut offers: Offers,
         mut stop: signal::Receiver<bool>,
     ) {
+        let lead = Arc::clone(&self.lead);
         loop {
             let due = self.queue.next_due().filter(|_| self.may_start());
             tokio::select! {
                 _ = stop.changed() => return,
+                term = lead.other_than(self.term) => self.follow(term),
                 offer = renew::offered(&mut offers) => self.renew(offer),
                 part = next::part(&mut self.next) => self.take_part(part),
                 Some(done) = self.tasks.join_next_with_id() => match done {
@@ -286,10 +328,6 @@ impl Controller {
             }
             self.swap();
         }
-    }
-
-    fn may_start(&self) -> bool {
-        self.synced && self.tasks.len() < CONCURRENCY
     }
 
     /// Takes what a watch has seen into the index, and into that of the next bundle.
@@ -341,12 +379,14 @@ impl Controller {
         test.is_some_and(|t| text(&t.object, "/metadata/uid") == uid)
     }
 
-    /// Lets the writes under way end.
-    async fn finish(mut self) {
+    /// Lets the writes under way end; whether they did.
+    async fn finish(mut self) -> bool {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+        let has_ended = tokio::time::timeout(STOP_TIMEOUT, all).await.is_ok();
+        if !has_ended {
             tracing::warn!("stopped with writes under way");
         }
+        has_ended
     }
 }
 

@@ -201,6 +201,7 @@ pub(super) fn no_changes() -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
 #[cfg(test)]
 mod tests {
     use super::super::children;
+    use super::super::lead::Lead;
     use super::super::metrics::Metrics;
     use super::super::standing::Board;
     use super::*;
@@ -228,7 +229,14 @@ spec: {podSelector: {}}
         let board = Board::new(Arc::clone(&metrics), bundle.digest(), Vec::new());
         let namespaces = Vec::new();
         let first = Arc::clone(&bundle);
-        let mut controller = Controller::new(client, bundle, namespaces, metrics, Arc::new(board));
+        let mut controller = Controller::new(
+            client,
+            bundle,
+            namespaces,
+            metrics,
+            Arc::new(board),
+            Lead::always(),
+        );
         controller.begin(&first);
         controller.apply(Change::Synced);
         controller

@@ -28,6 +28,21 @@ pub struct Standing {
     /// What is wrong with the webhooks, by what it is about. Version 2 of the API needs none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub webhook: BTreeMap<String, String>,
+    /// Nothing without an election.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+}
+
+/// Which of the replicas leads, as far as this one knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Namespace and name.
+    pub lease: String,
+    /// Empty when nobody holds it, or when that is not known yet.
+    pub holder: String,
+    /// This replica.
+    pub identity: String,
+    pub leads: bool,
 }
 
 /// A layer, and whether what runs is made of it.
@@ -64,6 +79,17 @@ impl From<&Problem> for Mistake {
     }
 }
 
+impl fmt::Display for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = escape(&self.holder);
+        match (self.leads, holder.as_str()) {
+            (true, _) => write!(f, "this replica"),
+            (false, "") => write!(f, "nobody (standby)"),
+            (false, other) => write!(f, "{other} (standby)"),
+        }
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "bundle  {} since {:.0}", self.bundle, self.since)?;
@@ -74,6 +100,9 @@ impl fmt::Display for Standing {
         }
         for (about, trouble) in &self.webhook {
             writeln!(f, "\nwebhook {about}: {}", escape(trouble))?;
+        }
+        if let Some(leader) = &self.leader {
+            writeln!(f, "leader  {leader}")?;
         }
         if !self.stale {
             return Ok(());
@@ -136,11 +165,13 @@ impl Board {
         self.metrics.stale(false);
         let mut locked = self.lock();
         let webhook = std::mem::take(&mut locked.0.webhook);
+        let leader = locked.0.leader.take();
         locked.0 = Standing {
             bundle: bundle.to_string(),
             since: Timestamp::now(),
             layers,
             webhook,
+            leader,
             ..Standing::default()
         };
     }
@@ -168,6 +199,11 @@ impl Board {
     /// When the certificate that the webhooks are served with expires.
     pub fn certificate_expires(&self, at: Timestamp) {
         self.metrics.certificate_expires(at.as_second());
+    }
+
+    /// Who leads.
+    pub fn led(&self, leader: Leader) {
+        self.lock().0.leader = Some(leader);
     }
 
     /// Waits until the bundle of this number runs; whether it ever did, and no other in its place.

@@ -32,6 +32,7 @@ fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
         "since": "2026-01-01T00:00:00Z",
         "layers": [{"name": evil, "used": true}],
         "stale": true,
+        "leader": {"lease": evil, "holder": evil, "identity": evil, "leads": false},
         "mistakes": [
             {"file": "x", "line": 0, "column": 0, "message": "", "text": format!("one\n{evil}")},
         ],
@@ -48,5 +49,10 @@ fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
         }
         assert!(code != 1 || ran.out.contains("one\n"), "{}", ran.out);
+        assert!(
+            code != 1 || ran.out.contains("evil (standby)\n"),
+            "{}",
+            ran.out
+        );
     }
 }

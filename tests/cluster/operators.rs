@@ -123,11 +123,16 @@ impl Operator {
         self.0.wait().unwrap();
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.0.id().to_string());
+        let sent = Command::new("kill").args([name, pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM; the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.0.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         until("the end of the operator", async || {
             self.0.try_wait().unwrap()
         })

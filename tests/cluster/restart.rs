@@ -16,7 +16,7 @@ fn bundle() -> Bundle {
 }
 
 /// A master waits for its workers and ends by itself; the simulated one is told to.
-async fn play_master(room: &Room) {
+pub async fn play_master(room: &Room) {
     until("the end of the master", async || {
         let workers = room.get("Job", "load-worker").await?;
         let master = room.get("Job", "load-master").await?;
@@ -41,7 +41,7 @@ async fn play_master(room: &Room) {
 }
 
 /// `<kind> <name> <uid>` of everything that was made for the test.
-async fn children(room: &Room) -> Vec<String> {
+pub async fn children(room: &Room) -> Vec<String> {
     let mut children = Vec::new();
     for kind in ["ControllerRevision", "Service", "Job"] {
         for child in room.list(kind).await {
@@ -53,7 +53,7 @@ async fn children(room: &Room) -> Vec<String> {
 }
 
 /// A run that was interrupted is in every respect as one that was not.
-async fn assert_ended_well(room: &Room, before: &[String], point: &str) {
+pub async fn assert_ended_well(room: &Room, before: &[String], point: &str) {
     let ended = room.until_phase("load", "Succeeded").await;
     let after = children(room).await;
     let lost: Vec<_> = before.iter().filter(|c| !after.contains(c)).collect();

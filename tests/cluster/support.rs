@@ -29,6 +29,8 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("ResourceQuota", "", "v1"),
     ("ControllerRevision", "apps", "v1"),
     ("Event", "events.k8s.io", "v1"),
+    ("Lease", "coordination.k8s.io", "v1"),
+    ("Role", "rbac.authorization.k8s.io", "v1"),
 ];
 
 /// A path from the environment that `with-cluster` makes.
@@ -155,9 +157,8 @@ impl Room {
         let seen = Arc::clone(&states);
         let task = tokio::spawn(async move {
             while let Some(change) = changes.next().await {
-                if let watcher::Event::Apply(test) | watcher::Event::InitApply(test) =
-                    change.unwrap()
-                {
+                // A watch that the API server ends begins again with what there is.
+                if let Ok(watcher::Event::Apply(test) | watcher::Event::InitApply(test)) = change {
                     let state = serde_json::to_value(test).unwrap();
                     seen.lock().unwrap().push(state);
                 }

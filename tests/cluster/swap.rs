@@ -96,6 +96,7 @@ async fn while_lists_are(answer: Answer) {
         },
         pod: None,
         webhook: None,
+        election: None,
     };
     let (_stop, stopped) = watch::channel(false);
     let operator = tokio::spawn(controller::run_layers(client, stack, start, scope, stopped));

@@ -16,6 +16,7 @@ const PAGES: [&str; 9] = [
     "change-arguments",
     "one-setting-per-cluster",
     "overrides",
+    "replicas",
     "review-in-a-pull-request",
     "v1",
     "webhooks",
