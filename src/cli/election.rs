@@ -9,6 +9,7 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Several replicas")]
+#[group(skip)]
 pub struct Flags {
     /// Write only while this replica holds the Lease locust-k8s-operator.locust.io; of several replicas, one does
     #[arg(long, value_name = "BOOL", default_value_t = false, default_missing_value = "true",

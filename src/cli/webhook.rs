@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Webhooks (conversion between v1 and v2, and warnings)")]
+#[group(skip)]
 pub struct Flags {
     /// Where they are served, with TLS; 0 is off. They are off as well where nobody could reach them: without
     /// POD_NAMESPACE in the environment and without --webhook-host

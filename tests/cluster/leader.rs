@@ -345,6 +345,7 @@ impl Slow {
                 metrics: Some(format!("127.0.0.1:{metrics}")),
             },
             pod: None,
+            webhook: None,
             election: Some(Settings {
                 namespace: Some(room.namespace.clone()),
                 identity: "slow_1".to_string(),

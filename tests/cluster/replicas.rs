@@ -105,6 +105,7 @@ impl Room {
         command
             .env("KUBECONFIG", &kubeconfig)
             .args(["--namespace", namespace, "--leader-elect"])
+            .args(["--webhook-bind-address", "0"])
             .arg(format!("--health-probe-bind-address=127.0.0.1:{health}"))
             .arg(format!("--metrics-bind-address=127.0.0.1:{metrics}"))
             .args(flags)
