@@ -15,6 +15,7 @@ pub(crate) mod http;
 mod layers;
 mod lead;
 pub mod lease;
+mod leftover;
 mod list;
 mod metrics;
 mod mounts;

@@ -4,6 +4,7 @@ use super::apply::{self, Part};
 use super::children::{self, Claim, Claims, Found};
 use super::deeds::{self, Done};
 use super::events;
+use super::leftover;
 use super::plan::{Plan, Step};
 use super::revision::{self, Stored, Written};
 use super::watch;
@@ -83,7 +84,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         events::send(&context.client, &plan.test, notice).await;
     }
     if let Some(status) = &plan.status {
-        match write_status(&context.client, &plan.test, status).await {
+        match write_status(context, &plan.test, status).await {
             Ok(written) => outcome.status = Some(written),
             // Changed or deleted meanwhile, or another test of the same name by now: the watch will say so, and
             // what else follows from the test as it was is not done.
@@ -153,7 +154,7 @@ impl Outcome {
 }
 
 async fn write_status(
-    client: &Client,
+    context: &Context,
     test: &Value,
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
@@ -173,7 +174,13 @@ async fn write_status(
         },
         "status": status,
     });
-    apply::apply(client, &resource, key, Part::Status, &object).await
+    let written = apply::apply(&context.client, &resource, key, Part::Status, &object).await?;
+    let kinds = context.bundle.rules.conditions.iter().map(|c| &c.kind);
+    let kinds: Vec<&str> = kinds.map(String::as_str).collect();
+    match leftover::without(&written, status, &kinds) {
+        Some(conditions) => leftover::remove(&context.client, &written, conditions).await,
+        None => Ok(written),
+    }
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {

@@ -36,6 +36,7 @@ mod secrets;
 mod shell;
 mod support;
 mod swap;
+mod takeover;
 mod timelines;
 mod trouble;
 mod writes;
