@@ -51,8 +51,24 @@ impl Kind {
         json!({
             "resourceVersion": object.metadata.resource_version,
             "part": part,
+            "danger": danger(object),
         })
     }
+}
+
+/// What is to be said of an object that a Helm release would take along when it goes. Helm decides by what it has
+/// recorded, not by the object: to add the annotation here would only look like help.
+fn danger(object: &DynamicObject) -> Option<String> {
+    let annotation = |key: &str| object.metadata.annotations.as_ref()?.get(key);
+    let policy = annotation("helm.sh/resource-policy").map(|p| p.trim());
+    if policy == Some("keep") || object.metadata.name.as_deref() != Some(DEFINITION) {
+        return None;
+    }
+    let release = annotation("meta.helm.sh/release-name")?;
+    let namespace = annotation("meta.helm.sh/release-namespace")?;
+    Some(format!(
+        "it is part of the Helm release {namespace}/{release}, which does not keep it: `helm uninstall {release}` would delete every test. Upgrade that release to the chart of lotest, or let Helm forget it, as docs/take-over.md says"
+    ))
 }
 
 /// Where the API server finds the server.
@@ -159,7 +175,7 @@ impl Keeper {
             // Where there is none, nothing refers to the server.
             None | Some(Verdict::Right) => {
                 self.failures = 0;
-                self.say(None);
+                self.say(self.danger());
                 return None;
             }
             Some(Verdict::Foreign(to)) => {
@@ -186,7 +202,7 @@ impl Keeper {
                 tracing::info!(name = self.name, "the API server trusts the certificates");
                 self.facts = Some(self.kind.facts(&object));
                 self.failures = 0;
-                self.say(None);
+                self.say(self.danger());
                 None
             }
             Err(error) => {
@@ -200,6 +216,11 @@ impl Keeper {
                 Some(Instant::now() + wait)
             }
         }
+    }
+
+    fn danger(&self) -> Option<String> {
+        let danger = self.facts.as_ref()?.get("danger")?;
+        danger.as_str().map(str::to_string)
     }
 
     fn say(&self, trouble: Option<String>) {
@@ -285,6 +306,24 @@ mod tests {
 
     fn config(config: Value) -> Value {
         json!({"resourceVersion": "7", "part": config})
+    }
+
+    #[test]
+    fn a_definition_that_helm_would_take_along_is_said() {
+        let object = |name: &str, annotations: Value| {
+            let metadata = json!({"name": name, "annotations": annotations});
+            let object = serde_json::from_value(json!({"metadata": metadata}));
+            danger(&object.unwrap())
+        };
+        let helm =
+            json!({"meta.helm.sh/release-name": "old", "meta.helm.sh/release-namespace": "ns"});
+        let said = object(DEFINITION, helm.clone()).unwrap();
+        assert!(said.contains("release ns/old") && said.contains("helm uninstall old"));
+        assert_eq!(object("other", helm.clone()), None);
+        let mut kept = helm;
+        kept["helm.sh/resource-policy"] = "keep".into();
+        assert_eq!(object(DEFINITION, kept), None);
+        assert_eq!(object(DEFINITION, json!({})), None);
     }
 
     #[test]

@@ -11,4 +11,5 @@ mod helm;
 mod release;
 mod rights;
 mod schema;
+mod takeover;
 mod values;
