@@ -3,6 +3,7 @@
 //! back. No lock, no finalizer, no polling. Of several replicas all know
 //! everything, and the one that leads writes ([`election`], [`lead`]).
 
+mod adopted;
 mod apply;
 mod attempts;
 mod causes;

@@ -1,5 +1,6 @@
 //! The reading and writing that a plan asks for.
 
+use super::adopted;
 use super::apply::{self, Part};
 use super::children::{self, Claim, Claims, Found};
 use super::deeds::{self, Done};
@@ -238,7 +239,8 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         spec: test.get("spec").cloned().unwrap_or_default(),
         bundle: context.bundle.digest().to_string(),
         pod_selector: Some(context.bundle.pod_selector().to_string()),
-        children,
+        // Nothing of it is ours yet: what is there another operator has made.
+        children: adopted::as_they_run(children, &found),
     };
     let written = match revision::create(&context.client, test, &proposed).await {
         Ok(written) => written,

@@ -214,6 +214,15 @@ async fn what_another_operator_left_is_taken_over() {
     let message = condition(&lost, "Ready")["message"].as_str().unwrap();
     assert!(message.contains("they are not made again"), "{message}");
 
+    // What is made again is what their operator made.
+    room.delete("Job", "waits-worker").await;
+    let old = before.iter().find(|o| o.starts_with("Job waits-worker "));
+    let another = |job: &Value| !old.unwrap().ends_with(uid(job));
+    let again = room.until("Job", "waits-worker", another).await;
+    let container = &again["spec"]["template"]["spec"]["containers"][0];
+    let theirs = json!([{"name": "KAFKA_BOOTSTRAP_SERVERS", "value": "localhost:9092"}]);
+    assert_eq!(container["env"], theirs);
+
     // It goes on to the end, and then it may be deleted.
     for role in ["worker", "master"] {
         for pod in room.pods_of("runs", role).await {
