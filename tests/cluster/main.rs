@@ -19,6 +19,8 @@ mod lifecycle;
 mod lists;
 mod many;
 mod mount;
+mod mutants;
+mod mutated;
 mod operators;
 mod overlays;
 mod pods;
