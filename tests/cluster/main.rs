@@ -13,6 +13,7 @@ mod foreign;
 mod golden;
 mod hostile;
 mod idle;
+mod image;
 mod invalid;
 mod kept;
 mod lifecycle;
