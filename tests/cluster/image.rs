@@ -51,6 +51,9 @@ impl Container {
             .arg(tree(&directory))
             .arg(&root));
         ok(Command::new("chmod").args(["-R", "u+w"]).arg(&root));
+        // Something for `lotest check`, as a volume would hold it.
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+        ok(Command::new("cp").args(["-R", golden]).arg(&root));
 
         let kubeconfig = from_with_cluster("LOTEST_TEST_OPERATOR_KUBECONFIG");
         let kubeconfig = yaml(&std::fs::read_to_string(kubeconfig).unwrap());
@@ -143,7 +146,14 @@ async fn the_image_needs_nothing_but_itself() {
     files.sort();
     assert_eq!(
         files,
-        ["LICENSE", "etc", "lotest", "lotest.cdx.json", "var"]
+        [
+            "LICENSE",
+            "etc",
+            "golden",
+            "lotest",
+            "lotest.cdx.json",
+            "var"
+        ]
     );
     let program = std::fs::read(container.root.join("lotest")).unwrap();
     assert!(!wants_a_loader(&program));
