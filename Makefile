@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone lists it.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format crds deploy golden cluster clean-cache
+.PHONY: help demo test bench lint format crds deploy golden image-tree sbom cluster clean-cache
 
 CARGO ?= cargo
 
@@ -42,6 +42,13 @@ golden: ## Write the expected results of golden cases and error messages again; 
 	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test pure bundle_errors
 	$(CARGO) run --locked --quiet -- check --layer tests/layers/team --update
 	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test cli
+
+image-tree: ## Make the files of the container image in target/image, without Docker
+	rm -rf target/image
+	image/build target/image
+
+sbom: ## Print what the program is made of (CycloneDX)
+	@image/sbom
 
 cluster: ## A shell with kubectl in a cluster of its own
 	tests/cluster/with-cluster bash

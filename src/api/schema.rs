@@ -134,7 +134,8 @@ pub fn strip_descriptions(schema: &mut Schema) {
     }
 }
 
-/// An absent optional field is absent, not null, and a quantity may be written as a number.
+/// An absent optional field is absent, not null, and a quantity may be written as a number. The API server does not
+/// enforce `format: int32`: without the bounds it would store what no Pod can hold.
 fn structural(schema: &mut Map<String, Value>) {
     schema.remove("nullable");
     schema.remove("title");
@@ -147,6 +148,10 @@ fn structural(schema: &mut Map<String, Value>) {
             json!([{ "type": "integer" }, { "type": "string" }]),
         );
         schema.insert("pattern".into(), QUANTITY.into());
+    }
+    if schema.get("format").is_some_and(|format| format == "int32") {
+        schema.entry("minimum").or_insert(i32::MIN.into());
+        schema.entry("maximum").or_insert(i32::MAX.into());
     }
 }
 

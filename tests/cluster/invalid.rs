@@ -12,7 +12,7 @@ const SPECS: &str = include_str!("../specs.yaml");
 const SPECS_V1: &str = include_str!("../specs-v1.yaml");
 const EVERYTHING: &str = include_str!("../everything.yaml");
 
-fn yaml(text: &str) -> Value {
+pub fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn patched(mut target: Value, patch: &Value) -> Value {
 }
 
 /// Asks the API server to create a test, as kubectl does, without storing it.
-async fn try_strictly(room: &Room, test: &Value) -> Result<Value, Box<Status>> {
+pub async fn try_strictly(room: &Room, test: &Value) -> Result<Value, Box<Status>> {
     let path = format!(
         "/apis/{}/namespaces/{}/locusttests",
         test["apiVersion"].as_str().unwrap(),
@@ -345,7 +345,7 @@ async fn everything_is_stored_as_it_was_written() {
 }
 
 /// What Kubernetes accepts in a pod of today, with every volume mounted.
-fn acceptable() -> Value {
+pub fn acceptable() -> Value {
     let mut test = yaml(EVERYTHING);
     let spec = &mut test["spec"];
     // What Kubernetes drops or refuses without a feature that is off by default, and what only a pod with resource

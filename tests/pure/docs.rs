@@ -9,11 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 10] = [
+const PAGES: &[&str] = &[
     "add-a-child",
     "add-a-condition",
     "change-a-grace-period",
     "change-arguments",
+    "image",
     "one-setting-per-cluster",
     "overrides",
     "replicas",
