@@ -56,7 +56,7 @@ fn names_a_field(error: &Status) -> bool {
         422 => said,
         // That a list has two entries of one key is an internal error to server-side apply; what it says is good.
         500 if message.starts_with("failed to create typed patch object") => {
-            message.contains("): .spec.")
+            message.contains(" .spec.")
         }
         400 => [".spec.", "\"spec.", " spec.", ".metadata.", "\"metadata."]
             .iter()
