@@ -139,7 +139,7 @@ fn follow(page: &str) {
 
 #[test]
 fn what_the_pages_say_works() {
-    PAGES.into_iter().for_each(follow);
+    PAGES.iter().for_each(|page| follow(page));
 }
 
 #[test]
