@@ -208,7 +208,7 @@ async fn for_real(room: &Room, wanted: usize) -> Vec<(String, Mutant)> {
     let mut chosen = Vec::new();
     // All over the list, each once.
     let step = (1..)
-        .find(|s| s * 7 > all.len() / wanted && all.len() % s != 0)
+        .find(|s| s * 7 > all.len() / wanted && !all.len().is_multiple_of(*s))
         .unwrap();
     for n in 0..all.len() {
         let mut mutant = all[(n * step) % all.len()].clone();
