@@ -24,10 +24,6 @@ pub fn against(schema: &Value, value: &Value, path: &str, unknown: Unknown) -> V
     check.findings
 }
 
-/// The longest key that YAML knows, and with it server-side apply (YAML 1.2.2, 7.4.2 and 8.2.2, in characters). Names in
-/// Kubernetes have at most 317.
-const MAX_KEY: usize = 1024;
-
 struct Check {
     unknown: Unknown,
     findings: Vec<FieldError>,
@@ -73,17 +69,6 @@ impl Check {
             // No properties at all: an object whose content is not ours to judge.
             || (schema.get("properties").is_none() && schema.get("additionalProperties").is_none());
         for (name, value) in object {
-            if name.len() > MAX_KEY {
-                let start: String = name.chars().take(20).collect();
-                self.say(
-                    &join(path, &format!("{start}…")),
-                    format!(
-                        "a key of {} bytes, longer than any name; shorten it",
-                        name.len()
-                    ),
-                );
-                continue;
-            }
             let inner = schema["properties"]
                 .get(name)
                 .or_else(|| schema.get("additionalProperties"));

@@ -236,29 +236,3 @@ fn a_file_of_another_kind_is_refused() {
         assert_eq!(LocustTest::parse_strict(test).unwrap_err()[0].path, key);
     }
 }
-
-/// Server-side apply reads what it is given as YAML, whose keys are shorter: it would say nothing of where.
-#[test]
-fn a_key_that_no_apply_can_carry_is_named() {
-    let long = "k".repeat(1025);
-    let test = |key: &str| {
-        serde_json::json!({
-            "apiVersion": "locust.io/v2", "kind": "LocustTest", "metadata": {"name": "t"},
-            "spec": {
-                "image": "i", "master": {"command": "c", "labels": {key: "v"}},
-                "worker": {"command": "c", "replicas": 1},
-            },
-        })
-    };
-    let findings = |key: &str| {
-        let test = lotest::api::v2::LocustTest::from_value(test(key)).unwrap();
-        lotest::api::validate(&test)
-    };
-    assert_eq!(findings(&long[1..]), []);
-    let said: Vec<String> = findings(&long).iter().map(ToString::to_string).collect();
-    let start = "k".repeat(20);
-    let expected = format!(
-        "spec.master.labels.{start}…: a key of 1025 bytes, longer than any name; shorten it"
-    );
-    assert_eq!(said, [expected]);
-}
