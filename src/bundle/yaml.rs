@@ -5,6 +5,7 @@ use super::problem::{Problem, suggestion};
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 use std::fmt;
+use std::ops::Range;
 
 /// YAML 1.2 as Kubernetes users write it: `on` and `no` are strings, `0755` is
 /// octal, a key given twice is an error.
@@ -35,14 +36,47 @@ pub fn all_from_str<T: DeserializeOwned>(file: &str, source: &str) -> Result<Vec
 }
 
 /// Writes JSON so that YAML reads the same from it. JSON may leave characters as they are, in strings alone, that YAML
-/// takes for line breaks or refuses; those are escaped.
+/// takes for line breaks or refuses; those are escaped. YAML takes a long string for a key only with a mark before it.
 pub fn write_json(out: &mut impl fmt::Write, json: &str) -> fmt::Result {
     let mut rest = json;
-    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_not_yaml(*c)) {
-        write!(out, "{}\\u{:04x}", &rest[..at], c as u32)?;
-        rest = &rest[at + c.len_utf8()..];
+    while let Some(key) = long_key(rest) {
+        escape(out, &rest[..key.start])?;
+        out.write_str("? ")?;
+        escape(out, &rest[key.clone()])?;
+        rest = &rest[key.end..];
     }
-    out.write_str(rest)
+    escape(out, rest)
+}
+
+fn escape(out: &mut impl fmt::Write, mut json: &str) -> fmt::Result {
+    while let Some((at, c)) = json.char_indices().find(|(_, c)| is_not_yaml(*c)) {
+        write!(out, "{}\\u{:04x}", &json[..at], c as u32)?;
+        json = &json[at + c.len_utf8()..];
+    }
+    out.write_str(json)
+}
+
+/// So many bytes of a key are at most 1024 characters of YAML (1.2.2, section 7.4.2), even if all of them are escaped.
+const SHORT_KEY: usize = 1024 / 6;
+
+/// The first key that is longer, in its quotes.
+fn long_key(json: &str) -> Option<Range<usize>> {
+    let mut at = 0;
+    while json.len() - at > SHORT_KEY {
+        let start = at + json[at..].find('"')?;
+        let mut escaped = false;
+        let is_end = |c: char| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        };
+        let end = start + 1 + json[start + 1..].find(is_end)? + 1;
+        if end - start > SHORT_KEY && json[end..].starts_with(':') {
+            return Some(start..end);
+        }
+        at = end;
+    }
+    None
 }
 
 fn is_not_yaml(c: char) -> bool {
@@ -164,3 +198,23 @@ const HINTS: &[(&str, &str)] = &[
         "write `key: value`, or `- value` in a list",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn keys_of_any_length_are_keys() {
+        let long = "\\\"\u{85}: k".repeat(300);
+        let value = json!({
+            "short": "s".repeat(2000),
+            long.as_str(): {long.as_str(): 1, "a": [long, {long.as_str(): null}]},
+        });
+        let mut written = String::new();
+        write_json(&mut written, &value.to_string()).unwrap();
+        assert_eq!(written.matches("? \"").count(), 3, "one for each long key");
+        let read: Value = from_str("test", &written).unwrap();
+        assert_eq!(read, value);
+    }
+}

@@ -285,6 +285,20 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The API server reads what is applied as YAML, which sees no key in a long text that is not marked as one.
+#[tokio::test]
+async fn a_key_of_any_length_is_refused_with_its_field() {
+    let room = Room::new("long-key").await;
+    let labels = json!({"k".repeat(5000): "v"});
+    let long = json!({"spec": {"worker": {"labels": labels}}});
+    room.create(patched(test("long"), &long)).await;
+    let _operator = room.operator();
+    let refused = until_not_ready(&room, "long").await;
+    for part in ["Job long-worker", "spec.template.labels: Invalid value"] {
+        assert!(message(&refused).contains(part), "{}", message(&refused));
+    }
+}
+
 #[tokio::test]
 async fn what_only_a_child_shows_is_said_with_its_field() {
     let room = Room::new("refused").await;
