@@ -6,6 +6,7 @@ use crate::controller;
 use crate::engine::index::controller_uid;
 use crate::engine::render::{MANAGED_BY, text};
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
@@ -84,8 +85,15 @@ pub struct Cluster {
 /// Something that was seen.
 #[derive(Debug)]
 pub enum Change {
-    Applied(Value),
+    /// With when the API server says that it was written, in whole seconds.
+    Applied(Value, Option<Timestamp>),
     Deleted(Value),
+}
+
+/// When an object was written last, as far as the API server says it.
+fn written(object: &DynamicObject) -> Option<Timestamp> {
+    let fields = object.metadata.managed_fields.iter().flatten();
+    fields.filter_map(|f| Some(f.time.as_ref()?.0)).max()
 }
 
 /// What is looked at.
@@ -201,7 +209,8 @@ impl Cluster {
                 while let Some(change) = changes.next().await {
                     let change = match change {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            Ok(Change::Applied(controller::plain(object, &resource)))
+                            let at = written(&object);
+                            Ok(Change::Applied(controller::plain(object, &resource), at))
                         }
                         Ok(watcher::Event::Delete(object)) => {
                             Ok(Change::Deleted(controller::plain(object, &resource)))

@@ -219,7 +219,7 @@ fn watch(
         let _ = std::fs::remove_dir(directory);
         return Err(Failure::Other(format!("no LocustTest `{name}` was seen")));
     };
-    recorder.end(Timestamp::now());
+    recorder.end(record::occurred(Timestamp::now(), None));
     let timeline = recorder.timeline()?;
     let (steps, lasted) = recorder.extent();
     let source = format!("# Recorded: {steps} steps in {lasted:#}.\n{timeline}");
@@ -341,26 +341,29 @@ impl Recording<'_> {
     fn take(&mut self, change: Change) {
         let now = Timestamp::now();
         match change {
-            Change::Applied(object) if text(&object, "/kind") == "LocustTest" => {
-                self.take_test(now, object);
+            Change::Applied(object, written) if text(&object, "/kind") == "LocustTest" => {
+                self.take_test(now, written, object);
             }
-            Change::Applied(object) => match &mut self.recorder {
-                Some(recorder) => recorder.apply(now, &object),
-                None => self.early.push((now, object)),
-            },
+            Change::Applied(object, written) => {
+                let at = record::occurred(now, written);
+                match &mut self.recorder {
+                    Some(recorder) => recorder.apply(at, &object),
+                    None => self.early.push((at, object)),
+                }
+            }
             Change::Deleted(object) => {
                 let is_test = text(&object, "/metadata/uid") == text(&self.test, "/metadata/uid");
                 self.gone = self.recorder.is_some() && is_test;
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.delete(now, &object);
+                    recorder.delete(record::occurred(now, None), &object);
                 }
             }
         }
     }
 
-    fn take_test(&mut self, now: Timestamp, object: Value) {
+    fn take_test(&mut self, now: Timestamp, written: Option<Timestamp>, object: Value) {
         match &mut self.recorder {
-            Some(recorder) => recorder.apply(now, &object),
+            Some(recorder) => recorder.apply(record::occurred(now, written), &object),
             None => {
                 let created = text(&object, "/metadata/creationTimestamp").parse();
                 if created.is_ok_and(|t: Timestamp| now.duration_since(t) > LATE) {

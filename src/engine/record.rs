@@ -7,7 +7,7 @@ use super::render::{CHILD_LABEL, text};
 use super::timeline::{BEGINNING, written};
 use crate::bundle::problem::Problem;
 use crate::bundle::{Bundle, yaml};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,8 +31,25 @@ const OURS: &[&str] = &[
 /// What kubectl keeps for itself.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Steps are not closer to each other than this: what a watch shows later than that is its own delay.
-const PRECISION: i64 = 100;
+/// Times in a recording are multiples of this.
+const PRECISION: SignedDuration = SignedDuration::from_millis(100);
+
+/// When a change that is seen now is taken to have occurred; `written` is when the API server says that it was written,
+/// in whole seconds (`metadata.managedFields[].time`).
+///
+/// A watch that lags does not move a change out of the second it was written in, which is what timers count from. It is
+/// rounded up: what follows from a timer, such as the end of the pods of a test that has failed, is never at its time.
+pub fn occurred(seen: Timestamp, written: Option<Timestamp>) -> Timestamp {
+    let up = TimestampRound::new()
+        .smallest(Unit::Millisecond)
+        .increment(100)
+        .mode(RoundMode::Ceil);
+    let rounded = seen.round(up).unwrap_or(seen);
+    match written {
+        Some(second) => rounded.clamp(second + PRECISION, second + PRECISION * 9),
+        None => rounded,
+    }
+}
 
 /// A LocustTest as somebody wrote it: without its status and what the API server added.
 pub fn as_written(test: &Value) -> Value {
@@ -312,8 +329,7 @@ impl Recorder {
 
     /// The step for a time: the last one when it is of that time and not `taken`.
     fn step(&mut self, at: Timestamp, taken: impl Fn(&Step) -> bool) -> &mut Step {
-        let since = at.duration_since(self.created).as_millis() as i64;
-        let since = SignedDuration::from_millis(since / PRECISION * PRECISION);
+        let since = at.duration_since(self.created);
         let last = self.steps.last().map_or(SignedDuration::ZERO, |s| s.time);
         // The clock here need not be that of the API server.
         let time = since.max(last);

@@ -2,9 +2,9 @@
 
 use crate::support::load;
 use jiff::{SignedDuration, Timestamp};
-use lotest::engine::record::Recorder;
+use lotest::engine::record::{Recorder, occurred};
 use lotest::engine::replay::{last_status, replay};
-use lotest::engine::timeline::Timeline;
+use lotest::engine::timeline::{Entry, Timeline};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -111,6 +111,54 @@ fn a_recording_can_be_played() {
     let timeline: Timeline = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(last_status(&bundle, &timeline).unwrap()["phase"], "Failed");
     assert!(!replay(&bundle, &timeline).unwrap().is_empty());
+}
+
+#[test]
+fn a_change_stays_in_the_second_it_was_written_in() {
+    let at = |millis| after(0) + SignedDuration::from_millis(millis);
+    for (seen, written, expected) in [
+        (1_000, None, 1_000),
+        (1_001, None, 1_100),
+        (1_001, Some(1), 1_100),
+        (1_730, Some(1), 1_800),
+        // Rounded up, for a watch that lags, and for clocks that differ.
+        (1_950, Some(1), 1_900),
+        (2_400, Some(1), 1_900),
+        (300, Some(1), 1_100),
+    ] {
+        assert_eq!(
+            occurred(at(seen), written.map(after)),
+            at(expected),
+            "{seen}"
+        );
+    }
+}
+
+/// What the operator did when a timer ended is seen a moment later, and in the recording not at the same time.
+#[test]
+fn what_follows_from_a_timer_comes_after_it() {
+    let bundle = Arc::new(load(&[]).0);
+    let stuck = json!({"phase": "Pending", "startTime": CREATED, "containerStatuses": [{"name": "load-worker",
+        "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "configmap \"app\" not found"}}}]});
+    let stuck_until = |end: Timestamp| {
+        let mut recorder = Recorder::new(&bundle, &test());
+        recorder.apply(after(1), &job(json!({"active": 1})));
+        recorder.apply(after(1), &pod(stuck.clone()));
+        recorder.delete(end, &pod(json!({})));
+        recorder.end(end + SignedDuration::from_secs(1));
+        let timeline = serde_saphyr::from_str(&recorder.timeline().unwrap()).unwrap();
+        replay(&bundle, &timeline).unwrap()
+    };
+    let failed_at = |entries: Vec<Entry>| {
+        let entry = entries
+            .into_iter()
+            .find(|e| e.changes.get("phase") == Some(&json!("Failed")));
+        entry.map(|e| e.at.parse::<SignedDuration>().unwrap())
+    };
+    let timer = failed_at(stuck_until(after(3600))).unwrap();
+    let just_after = after(0) + timer + SignedDuration::from_millis(3);
+    let seen = failed_at(stuck_until(occurred(just_after, None)));
+    assert_eq!(seen, Some(timer));
 }
 
 /// A cluster in which the operator removed the children of a test: the replay does that itself, and is told of it too.
