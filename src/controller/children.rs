@@ -1,6 +1,6 @@
 //! Children on the API server: looking before the first write, applying.
 
-use super::apply::{self, Part};
+use super::apply;
 use super::{MANAGER, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
@@ -171,7 +171,7 @@ pub fn is_refusal(code: u16) -> bool {
 pub async fn apply(client: &Client, child: &Child) -> Result<Value, kube::Error> {
     let resource = resource(child.api_version(), child.kind());
     let key = (text(&child.object, "/metadata/namespace"), child.name());
-    apply::apply(client, &resource, key, Part::Object, &child.object).await
+    apply::apply(client, &resource, key, &child.object).await
 }
 
 /// Gives a child that runs already our labels, by which it is watched, and leaves the rest alone:

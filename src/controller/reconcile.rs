@@ -1,14 +1,12 @@
 //! The reading and writing that a plan asks for.
 
 use super::adopted;
-use super::apply::{self, Part};
 use super::children::{self, Claim, Claims, Found};
 use super::deeds::{self, Done};
 use super::events;
-use super::leftover;
 use super::plan::{Plan, Step};
 use super::revision::{self, Stored, Written};
-use super::watch;
+use super::status;
 use crate::api::v2::LocustTest;
 use crate::bundle::Bundle;
 use crate::engine::action;
@@ -159,29 +157,9 @@ async fn write_status(
     test: &Value,
     status: &Map<String, Value>,
 ) -> Result<Value, kube::Error> {
-    let resource = watch::tests();
-    let key = (
-        text(test, "/metadata/namespace"),
-        text(test, "/metadata/name"),
-    );
-    let object = json!({
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {
-            "name": key.1,
-            "uid": text(test, "/metadata/uid"),
-            // Refused when the status is no longer the one that this follows from: another operator may be ahead.
-            "resourceVersion": text(test, "/metadata/resourceVersion"),
-        },
-        "status": status,
-    });
-    let written = apply::apply(&context.client, &resource, key, Part::Status, &object).await?;
     let kinds = context.bundle.rules.conditions.iter().map(|c| &c.kind);
     let kinds: Vec<&str> = kinds.map(String::as_str).collect();
-    match leftover::without(&written, status, &kinds) {
-        Some(conditions) => leftover::remove(&context.client, &written, conditions).await,
-        None => Ok(written),
-    }
+    status::write(&context.client, test, status, &kinds).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {

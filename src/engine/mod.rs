@@ -16,6 +16,7 @@ mod inherit;
 pub mod lookup;
 pub mod matcher;
 pub mod notice;
+pub mod patch;
 pub mod path;
 mod place;
 pub mod rbac;

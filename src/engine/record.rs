@@ -2,6 +2,7 @@
 //! about them, as merge patches with times since the creation of the test. Of all that, what rules may read.
 
 use super::index::controller_uid;
+use super::patch;
 use super::reads::Names;
 use super::render::{CHILD_LABEL, text};
 use super::timeline::{BEGINNING, written};
@@ -240,7 +241,7 @@ impl Recorder {
             return;
         }
         let now = self.of_test(object);
-        if let Some(patch) = patch(&self.test, &now) {
+        if let Some(patch) = patch::between(&self.test, &now) {
             self.step(at, |s| s.test.is_some()).test = Some(patch);
             self.test = now;
         }
@@ -269,7 +270,7 @@ impl Recorder {
                 made
             }
         };
-        if let Some(patch) = patch(&before, &now) {
+        if let Some(patch) = patch::between(&before, &now) {
             self.step(at, |s| s.children.contains_key(&stem))
                 .children
                 .insert(stem.clone(), patch);
@@ -293,7 +294,7 @@ impl Recorder {
         let uid = text(object, "/metadata/uid").to_string();
         self.uids_of_pods.insert(uid, name.clone());
         let change = match self.pods.get(&name) {
-            Some(before) => patch(before, &now),
+            Some(before) => patch::between(before, &now),
             None => {
                 let mut new = now.clone();
                 new["of"] = of.into();
@@ -431,28 +432,4 @@ impl Recorder {
 fn names(containers: &Value) -> Vec<&str> {
     let all = containers.as_array().into_iter().flatten();
     all.map(|c| text(c, "/name")).collect()
-}
-
-/// The merge patch (RFC 7386) that makes `after` of `before`; nothing when they are the same.
-fn patch(before: &Value, after: &Value) -> Option<Value> {
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        return (before != after).then(|| after.clone());
-    };
-    let mut changes = Map::new();
-    for (key, value) in new {
-        match old.get(key) {
-            None => {
-                changes.insert(key.clone(), value.clone());
-            }
-            Some(known) => {
-                if let Some(change) = patch(known, value) {
-                    changes.insert(key.clone(), change);
-                }
-            }
-        }
-    }
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        changes.insert(key.clone(), Value::Null);
-    }
-    (!changes.is_empty()).then(|| changes.into())
 }

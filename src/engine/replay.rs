@@ -6,11 +6,12 @@ mod cluster;
 use super::explain::Trace;
 use super::index::{Index, Key};
 use super::notice::{self, Notice};
+use super::patch::merge;
 use super::render::render;
 use super::rule::Occasion;
 use super::run::Revision;
 use super::timeline::{
-    BEGINNING, Entry, KubernetesEvent, LONGEST, Step, Stopped, Timeline, changes, line, merge,
+    BEGINNING, Entry, KubernetesEvent, LONGEST, Step, Stopped, Timeline, changes, line,
     since_beginning, written,
 };
 use super::verdict::{evaluate, explain};

@@ -1,6 +1,7 @@
 //! What a timeline holds, and how what comes of it is written.
 
 use super::notice::Notice;
+use super::patch::merge;
 use super::render::text;
 use crate::bundle::problem::Problem;
 use crate::bundle::{durations, tree};
@@ -9,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
@@ -203,26 +204,5 @@ pub(super) fn patch_object(
     match object["metadata"].is_object() {
         true => Ok(()),
         false => Err(format!("the change of {what} leaves it without `metadata`")),
-    }
-}
-
-/// RFC 7386.
-pub(super) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    if let Some(target) = target.as_object_mut() {
-        for (name, value) in patch {
-            match value {
-                Value::Null => {
-                    target.remove(name);
-                }
-                value => merge(target.entry(name).or_insert(Value::Null), value),
-            }
-        }
     }
 }

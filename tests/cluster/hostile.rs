@@ -1,6 +1,7 @@
 //! Whatever text a test holds, it is text: in the pods, in the conditions and events, and in the operator's log.
 
 use crate::failing::until_not_ready;
+use crate::older::{ANY_VARIABLE, minor};
 use crate::shell::Shell;
 use crate::support::{Room, test, until};
 use regex::Regex;
@@ -60,8 +61,16 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
 
+/// The name of a variable.
+fn variable(minor: u32) -> &'static str {
+    match minor >= ANY_VARIABLE {
+        true => "A b{{c}}\"': #",
+        false => "A-b.c_d",
+    }
+}
+
 /// A test with the text in every field that takes any text.
-fn holding(name: &str, text: &str) -> Value {
+fn holding(name: &str, text: &str, variable: &str) -> Value {
     let mut test = test(name);
     let spec = &mut test["spec"];
     // An image may not begin or end with white space.
@@ -76,7 +85,7 @@ fn holding(name: &str, text: &str) -> Value {
         "libConfigMapRef": "libs", "libMountPath": format!("/lib/{text}"),
     });
     spec["env"] = json!({
-        "variables": [{"name": "TEXT", "value": text}, {"name": "A b{{c}}\"': #", "value": "name"}],
+        "variables": [{"name": "TEXT", "value": text}, {"name": variable, "value": "name"}],
         "secretMounts": [{"name": "s", "mountPath": format!("/secret/{text}")}],
     });
     spec["volumes"] = json!([{"name": "a", "hostPath": {"path": format!("/host/{text}")}}]);
@@ -91,7 +100,7 @@ fn holding(name: &str, text: &str) -> Value {
 }
 
 /// Where the text of [`holding`] is in a pod.
-fn assert_holds(job: &Value, role: &str, text: &str) {
+fn assert_holds(job: &Value, role: &str, text: &str, variable: &str) {
     let template = &job["spec"]["template"];
     let container = &template["spec"]["containers"][0];
     let named = |list: &Value, name: &str| {
@@ -124,11 +133,7 @@ fn assert_holds(job: &Value, role: &str, text: &str) {
             text.to_string(),
         ),
         ("variable", env("TEXT"), text.to_string()),
-        (
-            "name of a variable",
-            env("A b{{c}}\"': #"),
-            "name".to_string(),
-        ),
+        ("name of a variable", env(variable), "name".to_string()),
         (
             "endpoint",
             env("OTEL_EXPORTER_OTLP_ENDPOINT"),
@@ -163,13 +168,13 @@ fn assert_holds(job: &Value, role: &str, text: &str) {
     }
 }
 
-async fn assert_pods_hold(room: &Room, name: &str, text: &str) {
+async fn assert_pods_hold(room: &Room, name: &str, text: &str, variable: &str) {
     for role in ["master", "worker"] {
         let job = until("a Job", async || {
             room.get("Job", &format!("{name}-{role}")).await
         })
         .await;
-        assert_holds(&job, role, text);
+        assert_holds(&job, role, text, variable);
     }
 }
 
@@ -196,13 +201,14 @@ fn assert_log_is_clean(log: &str) {
 #[tokio::test]
 async fn any_text_arrives_in_the_pods_as_it_is() {
     let room = Room::new("hostile").await;
+    let variable = variable(minor(&room).await);
     let shell = Shell::new(&room);
     let bystander = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bystander"}, "data": {"a": "b"}});
     let bystander = room.create(bystander).await;
     let _operator = room.operator_logging_to(shell.file("log"));
     let texts = hostile();
     for (n, text) in texts.iter().enumerate() {
-        let wanted = holding(&format!("text-{n}"), text);
+        let wanted = holding(&format!("text-{n}"), text, variable);
         let stored = room.create(wanted.clone()).await;
         for pointer in [
             "/image",
@@ -220,7 +226,7 @@ async fn any_text_arrives_in_the_pods_as_it_is() {
         }
     }
     for (n, text) in texts.iter().enumerate() {
-        assert_pods_hold(&room, &format!("text-{n}"), text).await;
+        assert_pods_hold(&room, &format!("text-{n}"), text, variable).await;
     }
     room.create_test("good").await;
     room.until_phase("good", "Succeeded").await;

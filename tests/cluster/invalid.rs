@@ -2,6 +2,7 @@
 //! what is no mistake arrives as it was written.
 
 use crate::failing::{merge, message, until_not_ready};
+use crate::older::{minor, without_newer};
 use crate::shell::Shell;
 use crate::support::{Room, condition, endless, test};
 use kube::core::Status;
@@ -406,7 +407,9 @@ fn holds(found: &Value, wanted: &Value) -> bool {
 #[tokio::test]
 async fn everything_arrives_in_the_pods() {
     let room = Room::new("arrives").await;
-    let spec = room.create(acceptable()).await["spec"].take();
+    let mut test = acceptable();
+    without_newer(&mut test, minor(&room).await);
+    let spec = room.create(test).await["spec"].take();
     let _operator = room.operator();
     let ready = |t: &Value| {
         !condition(t, "Ready")["message"]

@@ -23,6 +23,7 @@ mod many;
 mod mount;
 mod mutants;
 mod mutated;
+mod older;
 mod operators;
 mod overlays;
 mod pods;

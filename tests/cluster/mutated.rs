@@ -14,6 +14,7 @@ use kube::core::{GroupVersionKind, Request, Resource, Status};
 use lotest::api::v2::LocustTest;
 use lotest::bundle::{Bundle, Layer, yaml as json_as_yaml};
 use lotest::engine::render::{Child, render};
+use regex::Regex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -256,9 +257,9 @@ async fn an_operator_comes_to_an_end_with_each() {
         let ready = condition(&test, "Ready");
         if ready["reason"] == "ResourcesFailed" {
             let said = ready["message"].as_str().unwrap();
+            let of_child = Regex::new(&format!("[ /]{name}-")).unwrap();
             assert!(
-                said.contains("spec.")
-                    && (said.starts_with("spec.") || said.contains(&format!(" {name}-"))),
+                said.contains("spec.") && (said.starts_with("spec.") || of_child.is_match(said)),
                 "{}: {said}",
                 mutant.what
             );

@@ -46,7 +46,9 @@ async fn a_stopped_operator_blocks_nothing_of_version_2() {
         .patch("LocustTest", "new", json!({"spec": {"image": "other"}}))
         .await;
     assert_eq!(edited["spec"]["image"], "other");
-    // Also one that was made in version 1.
+    // Also one that was made in version 1, and an operator that does not convert writes its status.
+    let _another = room.operator();
+    room.until_phase("old", "Succeeded").await;
     shell.ok("kubectl label lotest old a=b");
     shell.ok("kubectl delete lotest old");
     // Its children go with it.
