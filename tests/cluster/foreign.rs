@@ -298,12 +298,17 @@ async fn a_name_that_the_api_server_refuses_is_said_in_its_words() {
     let template = files.get_mut("templates/service.yaml").unwrap();
     *template = template.replace(
         "\n  name: {{ master }}\n",
-        "\n  name: {{ \"1-\" ~ master }}\n",
+        "\n  name: {{ \"a_\" ~ master }}\n",
     );
     let (bundle, _) = Bundle::load(&[files.clone().into()], &BTreeMap::new()).unwrap();
     let _operator = room.operator_of(bundle).await;
     room.create(endless("load")).await;
-    until_refused(&room, "load", "Service 1-load-master: ").await;
-    let refused = until_refused(&room, "load", "start with an alphabetic character").await;
+    until_refused(&room, "load", "Service a_load-master: ").await;
+    let refused = until_refused(
+        &room,
+        "load",
+        "must consist of lower case alphanumeric characters",
+    )
+    .await;
     assert_eq!(refused["status"]["phase"], "Pending");
 }

@@ -23,6 +23,12 @@ use std::time::{Duration, Instant};
 const SPECS: &str = include_str!("../specs.yaml");
 const FEW: usize = 300;
 
+/// Places that take nothing that a mutant has: an entry that needs a name and a path, and a time.
+const REFUSED: &[&str] = &[
+    "spec.volumeMounts[]",
+    "spec.volumes[].ephemeral.volumeClaimTemplate.metadata.managedFields[].time",
+];
+
 fn how_many() -> usize {
     let wanted = std::env::var("LOTEST_MUTATED_SPECS").ok();
     wanted.map_or(FEW, |n| n.parse().unwrap())
@@ -195,7 +201,8 @@ async fn each_is_refused_where_it_is_wrong_or_runs() {
     let missed: Vec<&String> = places.difference(&tried).collect();
     assert!(count < 700 || missed.is_empty(), "never tried: {missed:?}");
     // A large sample shows that each place can be used at all.
-    let missed: Vec<&String> = places.difference(&arrived).collect();
+    let missed = places.difference(&arrived);
+    let missed: Vec<&String> = missed.filter(|p| !REFUSED.contains(&p.as_str())).collect();
     assert!(
         count < 20_000 || missed.is_empty(),
         "never stored: {missed:?}"

@@ -3,8 +3,12 @@
 use crate::support::Room;
 use serde_json::Value;
 
-/// Fields of a pod, and the minor version of Kubernetes that brought them.
-const FIELDS: &[(&str, u32)] = &[("seLinuxChangePolicy", 32), ("fileKeyRef", 34)];
+/// Fields of a pod, and the minor version of Kubernetes from which they are kept.
+const FIELDS: &[(&str, u32)] = &[
+    ("seLinuxChangePolicy", 32),
+    ("supplementalGroupsPolicy", 33),
+    ("fileKeyRef", 34),
+];
 
 /// Where names of variables may be any text.
 pub const ANY_VARIABLE: u32 = 32;
