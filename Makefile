@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone lists it.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format crds deploy golden image-tree sbom cluster clean-cache
+.PHONY: help demo test e2e bench lint format crds deploy golden image-tree sbom cluster clean-cache
 
 CARGO ?= cargo
 
@@ -16,6 +16,11 @@ test: ## Run all tests, against a real API server
 	tests/cluster/build-tools >/dev/null
 	$(CARGO) build --locked --workspace --all-targets
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} tests/cluster/with-cluster $(CARGO) test --locked --workspace $(TEST)
+
+e2e: ## Run real Locust pods on a real node (Linux, root), or on the cluster that LOTEST_E2E_KUBECONFIG names
+	$(CARGO) build --locked
+	$(CARGO) test --locked --test e2e --no-run
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} tests/e2e/with-node $(CARGO) test --locked --test e2e $(TEST)
 
 bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
 	tests/cluster/build-tools >/dev/null

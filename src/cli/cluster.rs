@@ -158,6 +158,13 @@ impl Cluster {
         })
     }
 
+    /// The version of Kubernetes, such as `v1.34.4`.
+    pub async fn version(&self) -> Result<String, Failure> {
+        let version = self.client.apiserver_version().await;
+        let version = version.map(|v| v.git_version);
+        version.map_err(|e| Failure::Other(format!("cannot read the version of the cluster: {e}")))
+    }
+
     /// A test with everything that belongs to it, and the events about that.
     pub async fn state(&self, name: &str, bundle: &Bundle) -> Result<Vec<Value>, Failure> {
         let test = self.test(name).await?;

@@ -197,6 +197,7 @@ fn watch(
     prepare(arguments, Path::new(directory))?;
     let bundle = Arc::new(arguments.layers.bundle()?);
     let recorded = arguments.cluster.with(async |cluster| {
+        let version = cluster.version().await?;
         let mut recording = Recording {
             bundle: &bundle,
             recorder: None,
@@ -212,9 +213,9 @@ fn watch(
             output::error(&failure.to_string());
             output::warning("what was seen until now is kept");
         }
-        Ok((recording.recorder, recording.test))
+        Ok((version, recording.recorder, recording.test))
     })?;
-    let (Some(mut recorder), test) = recorded else {
+    let (version, Some(mut recorder), test) = recorded else {
         // Only one that is empty is removed.
         let _ = std::fs::remove_dir(directory);
         return Err(Failure::Other(format!("no LocustTest `{name}` was seen")));
@@ -222,7 +223,8 @@ fn watch(
     recorder.end(record::occurred(Timestamp::now(), None));
     let timeline = recorder.timeline()?;
     let (steps, lasted) = recorder.extent();
-    let source = format!("# Recorded: {steps} steps in {lasted:#}.\n{timeline}");
+    let source =
+        format!("# Recorded on Kubernetes {version}: {steps} steps in {lasted:#}.\n{timeline}");
     if let Err(failure) = write(
         arguments,
         layers,
