@@ -82,7 +82,7 @@ async fn a_recording_that_cannot_be_written_is_kept_elsewhere() {
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("is on standard output: put it into"), "{err}");
     assert!(
-        out.starts_with("# Recorded: ") && out.contains("steps:"),
+        out.starts_with("# Recorded on Kubernetes v") && out.contains("steps:"),
         "{out}"
     );
 }

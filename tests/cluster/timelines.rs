@@ -169,6 +169,8 @@ async fn golden_timelines_end_on_a_cluster_as_in_the_pure_engine() {
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
+    // What was recorded has been played by a cluster already, and by a real one.
+    all.retain(|path| !path.to_str().unwrap().contains("/recorded-"));
     all.sort();
     let mut delivered = Delivered::new();
     let read = all.iter().map(|path| Case::read(path, &mut delivered));
