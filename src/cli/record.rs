@@ -343,12 +343,10 @@ impl Recording<'_> {
     fn take(&mut self, change: Change) {
         let now = Timestamp::now();
         match change {
-            Change::Applied(object, written) if text(&object, "/kind") == "LocustTest" => {
-                self.take_test(now, written, object);
-            }
             Change::Applied(object, written) => {
                 let at = record::occurred(now, written);
                 match &mut self.recorder {
+                    _ if text(&object, "/kind") == "LocustTest" => self.take_test(now, at, object),
                     Some(recorder) => recorder.apply(at, &object),
                     None => self.early.push((at, object)),
                 }
@@ -363,9 +361,9 @@ impl Recording<'_> {
         }
     }
 
-    fn take_test(&mut self, now: Timestamp, written: Option<Timestamp>, object: Value) {
+    fn take_test(&mut self, now: Timestamp, at: Timestamp, object: Value) {
         match &mut self.recorder {
-            Some(recorder) => recorder.apply(record::occurred(now, written), &object),
+            Some(recorder) => recorder.apply(at, &object),
             None => {
                 let created = text(&object, "/metadata/creationTimestamp").parse();
                 if created.is_ok_and(|t: Timestamp| now.duration_since(t) > LATE) {

@@ -1,13 +1,13 @@
 //! Children on the API server: looking before the first write, applying.
 
 use super::apply;
-use super::{MANAGER, watch};
+use super::{patch_params, watch};
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
 pub use crate::engine::rbac::resource;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, group, text};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -178,10 +178,6 @@ pub async fn apply(client: &Client, child: &Child) -> Result<Value, kube::Error>
 /// to apply the labels alone would take away what was applied before.
 pub async fn adopt(client: &Client, child: &Child, existing: &Value) -> Result<Value, kube::Error> {
     let (api, resource) = api(client, child);
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_string()),
-        ..PatchParams::default()
-    };
     let labels = json!({
         "metadata": {
             "uid": text(existing, "/metadata/uid"),
@@ -189,7 +185,7 @@ pub async fn adopt(client: &Client, child: &Child, existing: &Value) -> Result<V
         },
     });
     let adopted = api
-        .patch(child.name(), &params, &Patch::Merge(&labels))
+        .patch(child.name(), &patch_params(), &Patch::Merge(&labels))
         .await?;
     Ok(watch::plain(adopted, &resource))
 }

@@ -5,7 +5,7 @@ use crate::engine::action::Deed;
 use crate::engine::render::text;
 use crate::engine::rule::Act;
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, Preconditions};
 use serde_json::{Value, json};
 
 /// What came of a deed.
@@ -28,12 +28,8 @@ pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Done, kub
             let mut patch = patch.clone();
             // The API server refuses a patch for another object of this name.
             patch["metadata"]["uid"] = json!(object.uid);
-            let params = PatchParams {
-                field_manager: Some(super::MANAGER.to_string()),
-                ..PatchParams::default()
-            };
             let patched = api
-                .patch(&object.name, &params, &Patch::Merge(&patch))
+                .patch(&object.name, &super::patch_params(), &Patch::Merge(&patch))
                 .await;
             patched.map(|patched| Done::Patched(watch::plain(patched, &resource)))
         }

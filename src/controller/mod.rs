@@ -44,6 +44,7 @@ pub use client::client;
 use election::Election;
 use jiff::Timestamp;
 use kube::Client;
+use kube::api::PatchParams;
 pub use layers::{Stack, Start};
 use lead::Lead;
 use metrics::Metrics;
@@ -67,6 +68,14 @@ use watch::{Change, Watches, Watching};
 
 /// The field manager of every write.
 pub const MANAGER: &str = "lotest";
+
+/// Those of a patch that is not applied.
+pub fn patch_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_string()),
+        ..PatchParams::default()
+    }
+}
 
 /// So many tests are written for at the same time.
 const CONCURRENCY: usize = 16;

@@ -19,7 +19,7 @@ use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
 use jiff::Timestamp;
 use kube::Client;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         events::send(&context.client, &plan.test, notice).await;
     }
     if let Some(status) = &plan.status {
-        match write_status(context, &plan.test, status).await {
+        match status::write(&context.client, &context.bundle, &plan.test, status).await {
             Ok(written) => outcome.status = Some(written),
             // Changed or deleted meanwhile, or another test of the same name by now: the watch will say so, and
             // what else follows from the test as it was is not done.
@@ -150,16 +150,6 @@ impl Outcome {
             messages.for_each(|message| secrets.mask_value(message));
         }
     }
-}
-
-async fn write_status(
-    context: &Context,
-    test: &Value,
-    status: &Map<String, Value>,
-) -> Result<Value, kube::Error> {
-    let kinds = context.bundle.rules.conditions.iter().map(|c| &c.kind);
-    let kinds: Vec<&str> = kinds.map(String::as_str).collect();
-    status::write(&context.client, test, status, &kinds).await
 }
 
 async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<(), kube::Error> {

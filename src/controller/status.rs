@@ -3,24 +3,27 @@
 //! It is patched, not applied: the API server asks the conversion webhook before it applies to a test whose fields were
 //! set in another version, and a status is written whether or not that answers.
 
-use super::{MANAGER, watch};
+use super::{patch_params, watch};
+use crate::bundle::Bundle;
 use crate::engine::patch;
 use crate::engine::render::text;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use serde_json::{Map, Value, json};
 
-/// Makes `status` the status of a test, apart from conditions that are of none of the types in `ours`: those are somebody
+/// Makes `status` the status of a test, apart from conditions of types that the bundle does not have: those are somebody
 /// else's and stay. The test as it is then.
 ///
 /// It is refused (409) when the test is no longer as it was seen: another operator may be ahead.
 pub async fn write(
     client: &Client,
+    bundle: &Bundle,
     test: &Value,
     status: &Map<String, Value>,
-    ours: &[&str],
 ) -> Result<Value, kube::Error> {
-    let Some(change) = change(test, status, ours) else {
+    let conditions = bundle.rules.conditions.iter();
+    let ours: Vec<&str> = conditions.map(|c| c.kind.as_str()).collect();
+    let Some(change) = change(test, status, &ours) else {
         return Ok(test.clone());
     };
     let resource = watch::tests();
@@ -33,13 +36,9 @@ pub async fn write(
         },
         "status": change,
     });
-    let parameters = PatchParams {
-        field_manager: Some(MANAGER.to_string()),
-        ..PatchParams::default()
-    };
     let name = text(test, "/metadata/name");
     let patched = api
-        .patch_status(name, &parameters, &Patch::Merge(&change))
+        .patch_status(name, &patch_params(), &Patch::Merge(&change))
         .await?;
     Ok(watch::plain(patched, &resource))
 }

@@ -4,13 +4,13 @@
 
 use super::Settings;
 use super::secret::wait;
-use crate::controller::{Board, MANAGER, backoff, with_causes};
+use crate::controller::{Board, backoff, patch_params, with_causes};
 use crate::engine::render::text;
 use axum::http::Uri;
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::ByteString;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -193,11 +193,7 @@ impl Keeper {
             // Webhooks are told apart by their names.
             Kind::Configuration => Patch::Strategic(patch),
         };
-        let parameters = PatchParams {
-            field_manager: Some(MANAGER.to_string()),
-            ..PatchParams::default()
-        };
-        match self.api.patch(&self.name, &parameters, &patch).await {
+        match self.api.patch(&self.name, &patch_params(), &patch).await {
             Ok(object) => {
                 tracing::info!(name = self.name, "the API server trusts the certificates");
                 self.facts = Some(self.kind.facts(&object));
