@@ -18,7 +18,6 @@ test: ## Run all tests, against a real API server
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} tests/cluster/with-cluster $(CARGO) test --locked --workspace $(TEST)
 
 e2e: ## Run real Locust pods on a real node (Linux, root), or on the cluster that LOTEST_E2E_KUBECONFIG names
-	$(CARGO) build --locked
 	$(CARGO) test --locked --test e2e --no-run
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} tests/e2e/with-node $(CARGO) test --locked --test e2e $(TEST)
 
