@@ -13,6 +13,9 @@ const FIELDS: &[(&str, u32)] = &[
 /// Where names of variables may be any text.
 pub const ANY_VARIABLE: u32 = 32;
 
+/// Where kubectl says from which namespace it deleted something.
+pub const NAMESPACE_OF_DELETED: u32 = 34;
+
 /// The minor version of the API server.
 pub async fn minor(room: &Room) -> u32 {
     let version = room.client.apiserver_version().await.unwrap();
