@@ -1,40 +1,30 @@
 //! Runs that go well: what Locust is given, and what of it arrives at the target.
 
 use crate::harness::{Place, install, turn};
-use crate::load::{command, ended, pods, scripts, silent_since, test, told};
+use crate::load::{IMAGE, Run};
 use crate::shell::Shell;
-use crate::support::{Room, condition};
-use crate::target::Target;
+use crate::support::condition;
 use serde_json::json;
 
 /// A run with so many workers and twice as many users.
 async fn runs_with(workers: usize) {
-    let room = Room::new("runs").await;
-    let target = Target::start().await;
-    let _operator = room.operator();
-    scripts(&room).await;
+    let run = Run::new("runs").await;
+    let _operator = run.room.operator();
     let users = workers * 2;
-    room.create(test("load", &command(&target, users, "10s"), workers))
-        .await;
-    let (ended, at) = ended(&room, "load").await;
-    assert_eq!(
-        ended["status"]["phase"],
-        "Succeeded",
-        "{ended:#}\n{}",
-        told(&room)
-    );
+    run.room.create(run.test(users, "10s", workers)).await;
+    let (ended, at) = run.ended("Succeeded").await;
     assert_eq!(ended["status"]["connectedWorkers"], workers);
     assert_eq!(
         condition(&ended, "PodsHealthy")["status"],
         "True",
         "{ended:#}"
     );
-    let seen = silent_since(&target, at).await;
+    let seen = run.silent_since(at).await;
     assert_eq!(seen.users.len(), users, "{seen:#?}");
     assert_eq!(seen.pods.len(), workers, "{seen:#?}");
     assert!(seen.requests > users * 10, "{seen:#?}");
     for (role, count) in [("master", 1), ("worker", workers)] {
-        assert_eq!(pods(&room, "load", role).await.len(), count);
+        assert_eq!(run.pods(role).await.len(), count);
     }
 }
 
@@ -85,18 +75,13 @@ class User(HttpUser):
     def ask(self):
         self.client.get("/", params={"user": str(id(self)), "pod": os.environ["HOSTNAME"]})
 "#;
-    let room = Room::new("gives").await;
-    let target = Target::start().await;
-    let _operator = room.operator();
-    for (name, data) in [
-        ("scripts", json!({"test.py": FILE})),
-        ("library", json!({"helper.py": "NAME = 'from the library'"})),
-        ("settings", json!({"REGION": "of the ConfigMap"})),
-    ] {
-        room.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
-            .await;
-    }
-    let made = room.kubectl(&[
+    let run = Run::of("gives", FILE).await;
+    let _operator = run.room.operator();
+    let library = json!({"helper.py": "NAME = 'from the library'"});
+    run.config_map("library", library).await;
+    let settings = json!({"REGION": "of the ConfigMap"});
+    run.config_map("settings", settings).await;
+    let made = run.room.kubectl(&[
         "create",
         "secret",
         "generic",
@@ -104,7 +89,7 @@ class User(HttpUser):
         "--from-literal=TOKEN=of the secret",
     ]);
     assert!(made.status.success());
-    let mut all = test("load", &command(&target, 2, "8s"), 2);
+    let mut all = run.test(2, "8s", 2);
     let spec = &mut all["spec"];
     spec["testFiles"]["libConfigMapRef"] = "library".into();
     for role in ["master", "worker"] {
@@ -120,15 +105,9 @@ class User(HttpUser):
     spec["volumeMounts"] = json!([{"name": "data", "mountPath": "/data", "target": "both"}]);
     // Users of the image write there too.
     spec["security"] = json!({"podSecurityContext": {"fsGroup": 1000}});
-    room.create(all).await;
-    let (ended, at) = ended(&room, "load").await;
-    assert_eq!(
-        ended["status"]["phase"],
-        "Succeeded",
-        "{ended:#}\n{}",
-        told(&room)
-    );
-    let seen = silent_since(&target, at).await;
+    run.room.create(all).await;
+    let (_, at) = run.ended("Succeeded").await;
+    let seen = run.silent_since(at).await;
     assert_eq!((seen.users.len(), seen.pods.len()), (2, 2), "{seen:#?}");
 }
 
@@ -136,29 +115,20 @@ class User(HttpUser):
 #[tokio::test]
 async fn version_1() {
     let _turn = turn().await;
-    let room = Room::new("v1").await;
-    let target = Target::start().await;
+    let run = Run::new("v1").await;
     let place = Place::new();
-    let _operator = place.operator(&room, &[]);
-    install(&room, &place).await;
-    scripts(&room).await;
-    let shell = Shell::new(&room);
-    let command = command(&target, 6, "10s");
+    let _operator = place.operator(&run.room, &[]);
+    install(&run.room, &place).await;
+    let shell = Shell::new(&run.room);
+    let command = run.command(6, "10s");
     shell.write(
         "test.yaml",
         &format!(
-            "apiVersion: locust.io/v1\nkind: LocustTest\nmetadata: {{name: basic-test}}\nspec:\n  image: {}\n  masterCommandSeed: {command}\n  workerCommandSeed: --locustfile /lotest/src/test.py\n  workerReplicas: 3\n  configMap: scripts\n",
-            crate::load::IMAGE
+            "apiVersion: locust.io/v1\nkind: LocustTest\nmetadata: {{name: load}}\nspec:\n  image: {IMAGE}\n  masterCommandSeed: {command}\n  workerCommandSeed: --locustfile /lotest/src/test.py\n  workerReplicas: 3\n  configMap: scripts\n"
         ),
     );
     shell.ok("kubectl apply -f test.yaml");
-    let (ended, at) = ended(&room, "basic-test").await;
-    assert_eq!(
-        ended["status"]["phase"],
-        "Succeeded",
-        "{ended:#}\n{}",
-        told(&room)
-    );
-    let seen = silent_since(&target, at).await;
+    let (_, at) = run.ended("Succeeded").await;
+    let seen = run.silent_since(at).await;
     assert_eq!((seen.users.len(), seen.pods.len()), (6, 3), "{seen:#?}");
 }
