@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone lists it.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e bench lint format crds deploy golden image-tree sbom cluster clean-cache
+.PHONY: help demo test e2e recordings bench lint format crds deploy golden image-tree sbom cluster clean-cache
 
 CARGO ?= cargo
 
@@ -20,6 +20,10 @@ test: ## Run all tests, against a real API server
 e2e: ## Run real Locust pods on a real node (Linux, root), or on the cluster that LOTEST_E2E_KUBECONFIG names
 	$(CARGO) test --locked --test e2e --no-run
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} tests/e2e/with-node $(CARGO) test --locked --test e2e $(TEST)
+
+recordings: ## Record again what a real kubelet does, as golden timelines (Linux, root; 12 minutes)
+	$(CARGO) build --locked
+	tests/e2e/with-node tests/e2e/recordings/record
 
 bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
 	tests/cluster/build-tools >/dev/null
@@ -45,6 +49,7 @@ golden: ## Write the expected results of golden cases and error messages again; 
 	$(CARGO) run --locked --quiet -- check --update
 	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test pure bundle_errors
 	$(CARGO) run --locked --quiet -- check --layer tests/layers/team --update
+	$(CARGO) run --locked --quiet -- check --layer tests/e2e/recordings/layer --update
 	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test cli
 
 image-tree: ## Make the files of the container image in target/image, without Docker
