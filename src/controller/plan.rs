@@ -116,7 +116,7 @@ pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timest
     let may_make = !waits && !terminal && is_judged && plan.questions.is_empty();
     if may_make && !missing.is_empty() {
         let child = |stem: String| {
-            let gone = test.gone(&stem).cloned();
+            let gone = test.gone(&stem);
             (stem, gone)
         };
         plan.step = Step::Recreate(missing.into_iter().map(child).collect());
@@ -191,6 +191,7 @@ mod tests {
     use super::*;
     use crate::bundle::Layer;
     use crate::engine::index::{Index, Key};
+    use crate::engine::packed::Packed;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -226,7 +227,7 @@ mod tests {
             start,
         );
         let run = Run {
-            spec: Some(Arc::default()),
+            spec: Some(Packed::default()),
             children: vec!["master-job".into()],
             ..Run::default()
         };

@@ -14,6 +14,7 @@ use crate::engine::drift::asked;
 use crate::engine::index::Key;
 use crate::engine::lookup::{Answer, Question};
 use crate::engine::notice;
+use crate::engine::packed::Packed;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, render, text};
 use crate::engine::rule::Occasion;
 use crate::engine::run::{Revision, Run};
@@ -166,7 +167,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
         // and whatever is edited now never starts it again.
         outcome.run = Some(Run {
             bundle: Some(text(test, "/status/bundle").to_string()).filter(|b| !b.is_empty()),
-            spec: Some(Arc::new(test.get("spec").cloned().unwrap_or_default())),
+            spec: Some(test.get("spec").map(Packed::new).unwrap_or_default()),
             ..Run::default()
         });
         return Ok(());
@@ -251,7 +252,7 @@ async fn look_for(
 ) -> Result<(), kube::Error> {
     let test = &plan.test;
     let child = |stem: &String| {
-        let mut object = plan.run.started.get(stem)?.clone();
+        let mut object = plan.run.started.get(stem)?.unpack();
         object["metadata"]["namespace"] = text(test, "/metadata/namespace").into();
         object["metadata"]["labels"] = json!({MANAGED_BY.0: MANAGED_BY.1, CHILD_LABEL: stem});
         let stem = stem.clone();

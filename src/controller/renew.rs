@@ -208,6 +208,7 @@ mod tests {
     use crate::bundle::{Files, Layer};
     use crate::engine::facts::Test;
     use crate::engine::index::{Key, Listed};
+    use crate::engine::packed::Packed;
     use crate::engine::run::Run;
     use kube::Client;
     use serde_json::{Value, json};
@@ -436,7 +437,7 @@ spec: {podSelector: {}}
         controller.apply(Change::Test(test("t1")));
         let run = |selector: &str| Run {
             pod_selector: Some(selector.to_string()),
-            spec: Some(Arc::default()),
+            spec: Some(Packed::default()),
             ..Run::default()
         };
         let key = Key::of(&test("t1"));

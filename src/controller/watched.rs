@@ -4,9 +4,9 @@ use super::watch::What;
 use super::{Controller, children};
 use crate::bundle::{Bundle, selector};
 use crate::engine::facts::Test;
+use crate::engine::packed::Packed;
 use crate::engine::render::text;
 use crate::engine::run::Run;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// So many labels of pods are watched for at most. More than a few come of nobody's layers.
@@ -92,8 +92,9 @@ pub(super) fn whats(bundle: &Bundle) -> Vec<What> {
 
 /// The same of what a test was started with.
 fn whats_of(run: &Run) -> Vec<What> {
-    let kind = |child: &Value| {
-        let kind = children::resource(text(child, "/apiVersion"), text(child, "/kind"));
+    let kind = |child: &Packed| {
+        let child = child.unpack();
+        let kind = children::resource(text(&child, "/apiVersion"), text(&child, "/kind"));
         What::Children(kind)
     };
     let mut whats: Vec<What> = run.started.values().map(kind).collect();

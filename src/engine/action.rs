@@ -1,10 +1,11 @@
 //! What is to be done to a test and its children: the actions that hold, for objects that are not yet as they say.
 
-use super::facts::{Test, is_gone};
+use super::facts::Test;
 use super::render::{at, text};
 use super::rule::{Act, Action, Target};
 use crate::bundle::Bundle;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// Something to do to one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,13 +27,12 @@ pub struct Object {
 
 /// What an action asks for that is not so yet.
 pub(crate) fn deeds(action: &Action, test: &Test) -> Vec<Deed> {
-    let objects: Vec<&Value> = match &action.on {
-        Target::Test => vec![&test.object],
-        Target::Children(stems) => stems.iter().filter_map(|s| test.children.get(s)).collect(),
+    let child = |stem: &String| test.children.there(stem).map(|c| Cow::Owned(c.state()));
+    let objects: Vec<Cow<Value>> = match &action.on {
+        Target::Test => vec![Cow::Borrowed(&*test.object)],
+        Target::Children(stems) => stems.iter().filter_map(child).collect(),
     };
-    let wanting = objects
-        .into_iter()
-        .filter(|object| !is_gone(object) && !is_done(&action.act, object));
+    let wanting = objects.iter().filter(|o| !is_done(&action.act, o));
     wanting
         .map(|object| deed(&action.guard.origin.id, object, action.act.clone()))
         .collect()

@@ -1,9 +1,11 @@
 //! What is known of one test: the object as stored, its children and pods as far as rules may read them, when
 //! signals count, and what the operator knows of its own doing.
 
+use super::children::{Children, Known};
 use super::drift::changed_fields;
 use super::lookup::Lookups;
 use super::matcher::{Hit, PodFacts, of_object};
+use super::packed::Packed;
 use super::run::Run;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
@@ -17,8 +19,7 @@ pub struct Test {
     /// The object as stored, without managed fields; shared with the task that writes for it.
     pub object: Arc<Value>,
     pub(super) version: u64,
-    /// An object of stem to state: the root `children` of rules.
-    pub children: Value,
+    pub children: Children,
     pub(super) pods: BTreeMap<String, PodFacts>,
     pub(super) child_facts: BTreeMap<String, PodFacts>,
     /// For each signal rule the pods on which it counts, or will, and when.
@@ -52,7 +53,10 @@ impl Test {
     /// Notes where the spec differs from what the test was started with.
     pub(super) fn compare(&mut self) {
         if let (Some(started), Some(spec)) = (&self.run.spec, self.object.get("spec")) {
-            self.run.drift = changed_fields(started, spec);
+            self.run.drift = match *started == Packed::new(spec) {
+                true => Vec::new(),
+                false => changed_fields(&started.unpack(), spec),
+            };
         }
     }
 
@@ -80,17 +84,18 @@ impl Test {
     }
 
     /// A child that is not there any more, as it last was.
-    pub fn gone(&self, stem: &str) -> Option<&Value> {
-        self.children.get(stem).filter(|child| is_gone(child))
+    pub fn gone(&self, stem: &str) -> Option<Value> {
+        let known = self.children.get(stem).filter(|child| child.gone);
+        known.map(Known::state)
     }
 
     /// Stems of children that the test was started with and that are not there. One that was done when it was last
     /// seen is not missed.
     pub fn missing(&self, bundle: &Bundle) -> Vec<String> {
-        let is_missing = |child: &Value| is_gone(child) && !is_done(bundle, child);
+        let is_missing = |child: &Known| child.gone && !is_done(bundle, &child.state());
         let started = self.run.children.iter();
         started
-            .filter(|stem| self.children.get(*stem).is_none_or(is_missing))
+            .filter(|stem| self.children.get(stem).is_none_or(is_missing))
             .cloned()
             .collect()
     }
@@ -98,9 +103,8 @@ impl Test {
     /// Those of them that nobody saw go: while no operator was running, or between a watch and the next. They may
     /// have done their work meanwhile.
     fn vanished(&self, bundle: &Bundle) -> Vec<String> {
-        let unseen = |child: &Value| child.get(UNSEEN) == Some(&Value::Bool(true));
         let mut missing = self.missing(bundle);
-        missing.retain(|stem| self.children.get(stem.as_str()).is_none_or(unseen));
+        missing.retain(|stem| self.children.get(stem).is_none_or(|child| child.unseen));
         missing
     }
 
@@ -192,16 +196,6 @@ impl Test {
 fn is_done(bundle: &Bundle, child: &Value) -> bool {
     let done = bundle.rules.phase.done.as_ref();
     done.is_some_and(|done| done.holds(&of_object(child, bundle)) == Ok(Some(true)))
-}
-
-/// Marks a child that is gone and that nobody saw go.
-pub(super) const UNSEEN: &str = "unseen";
-
-/// Marks the last state of a child that is not there any more.
-pub(super) const GONE: &str = "gone";
-
-pub(crate) fn is_gone(child: &Value) -> bool {
-    child.get(GONE) == Some(&Value::Bool(true))
 }
 
 /// What rules may read of a child.

@@ -3,14 +3,14 @@
 //! keeps facts, not objects: of a pod its hits, of a child its spec without the
 //! pod template and its status.
 
-use super::facts::{GONE, Test, UNSEEN, is_gone, state};
+use super::facts::Test;
 use super::lookup::{Answer, Question};
 use super::matcher::{PodFacts, match_child, match_pod};
 use super::render::{CHILD_LABEL, group, text};
 use super::run::Run;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -147,7 +147,6 @@ impl Index {
                 let test = Test {
                     object: Arc::new(object),
                     version,
-                    children: json!({}),
                     ..Test::default()
                 };
                 self.tests.insert(key.clone(), test);
@@ -184,14 +183,14 @@ impl Index {
         let test = self.tests.get_mut(&key)?;
         if let Some(known) = test.children.get(&stem) {
             // One that is gone was deleted after it was what is known of it.
-            let first_new = version(known) + u64::from(is_gone(known));
+            let first_new = known.version + u64::from(known.gone);
             if version(object) > 0 && version(object) < first_new {
                 return None;
             }
         }
         let uid = text(object, "/metadata/uid").to_string();
         let facts = match_child(&self.bundle, &stem, object, now);
-        test.children[stem.as_str()] = state(object);
+        test.children.set(&stem, object);
         test.set_spans(&format!("{stem}/"), Some(&facts));
         test.child_facts.insert(stem.clone(), facts);
         test.run.looked_for.remove(&stem);
@@ -206,9 +205,9 @@ impl Index {
     pub fn delete_child(&mut self, object: &Value) -> Option<Key> {
         let (key, stem) = self.child_of(object)?;
         let test = self.tests.get_mut(&key)?;
-        let known = test.children.get(&stem).filter(|c| !is_gone(c))?;
+        let known = test.children.there(&stem)?;
         // The one that was made again in its place is another.
-        if text(known, "/metadata/uid") != text(object, "/metadata/uid") {
+        if known.uid() != text(object, "/metadata/uid") {
             return None;
         }
         self.forget_child(&key, &stem);
@@ -220,32 +219,28 @@ impl Index {
         let gone: Vec<(Key, String)> = self
             .tests
             .iter()
-            .flat_map(|(key, test)| test.children.as_object().map(|all| (key, all)))
-            .flat_map(|(key, all)| all.iter().map(move |c| (key, c)))
-            .filter(|(key, (_, state))| {
-                text(state, "/kind") == kind
-                    && group(text(state, "/apiVersion")) == of
-                    && !is_gone(state)
-                    && listed.lacks(&key.namespace, text(state, "/metadata/name"))
+            .flat_map(|(key, test)| test.children.iter().map(move |child| (key, child)))
+            .filter(|(_, (_, known))| !known.gone)
+            .filter(|(key, (_, known))| {
+                let state = known.state();
+                text(&state, "/kind") == kind
+                    && group(text(&state, "/apiVersion")) == of
+                    && listed.lacks(&key.namespace, text(&state, "/metadata/name"))
             })
             .map(|(key, (stem, _))| (key.clone(), stem.clone()))
             .collect();
         for (key, stem) in &gone {
             self.forget_child(key, stem);
             if let Some(test) = self.tests.get_mut(key) {
-                test.children[stem.as_str()][UNSEEN] = true.into();
+                test.children.vanished(stem);
             }
         }
         gone.into_iter().map(|(key, _)| key).collect()
     }
 
-    /// What a child last was stays until it is made again: a Job that is removed
-    /// as soon as it has finished has still finished.
     fn forget_child(&mut self, key: &Key, stem: &str) {
         if let Some(test) = self.tests.get_mut(key) {
-            if let Some(child) = test.children.get_mut(stem) {
-                child[GONE] = true.into();
-            }
+            test.children.went(stem);
             test.child_facts.remove(stem);
             test.set_spans(&format!("{stem}/"), None);
         }
@@ -332,16 +327,10 @@ impl Index {
         let Some(test) = self.tests.get_mut(key) else {
             return;
         };
-        let children = test.children.as_object_mut().into_iter().flatten();
-        let child = children
-            .map(|(_, child)| child)
-            .find(|c| text(c, "/metadata/uid") == uid);
-        let object = match child {
-            Some(child) => child,
-            None if text(&test.object, "/metadata/uid") == uid => Arc::make_mut(&mut test.object),
-            None => return,
-        };
-        object["metadata"]["deletionTimestamp"] = now.to_string().into();
+        if !test.children.deleting(uid, now) && text(&test.object, "/metadata/uid") == uid {
+            let object = Arc::make_mut(&mut test.object);
+            object["metadata"]["deletionTimestamp"] = now.to_string().into();
+        }
     }
 
     /// Notes that a test has no other children than those that are known: they were looked for.
@@ -357,8 +346,7 @@ impl Index {
         if let Some(test) = self.tests.get_mut(key) {
             test.run = run;
             let Test { run, children, .. } = test;
-            let is_there = |stem: &str| children.get(stem).is_some_and(|c| !is_gone(c));
-            run.looked_for.retain(|stem| !is_there(stem));
+            run.looked_for.retain(|stem| children.there(stem).is_none());
             test.compare();
         }
     }

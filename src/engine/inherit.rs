@@ -1,11 +1,10 @@
 //! From one bundle to the next: an index keeps what rules have made of objects, so other rules need the objects again.
 //! They are listed anew for an index of their own, which the one that runs takes over when they are all in.
 
-use super::facts::{GONE, Test, UNSEEN};
+use super::facts::Test;
 use super::index::Index;
 use super::run::Run;
 use crate::bundle::Bundle;
-use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -20,7 +19,6 @@ impl Index {
             let test = Test {
                 object: Arc::clone(&test.object),
                 version: test.version,
-                children: json!({}),
                 ..Test::default()
             };
             (key.clone(), test)
@@ -87,8 +85,7 @@ impl Test {
         for stem in known.keys() {
             // No list has it. It may be there all the same, and is looked for by its name.
             if !self.child_facts.contains_key(stem) {
-                self.children[stem.as_str()][UNSEEN] = json!(true);
-                self.children[stem.as_str()][GONE] = json!(true);
+                self.children.vanished(stem);
             }
         }
         self.pods = found.pods;

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod admission;
 pub mod admit;
+pub mod children;
 pub mod clause;
 pub mod diff;
 pub mod drift;
@@ -16,6 +17,7 @@ mod inherit;
 pub mod lookup;
 pub mod matcher;
 pub mod notice;
+pub mod packed;
 pub mod patch;
 pub mod path;
 mod place;

@@ -20,6 +20,12 @@ pub trait Scope {
     /// The value of the root `name`, if there is one now.
     fn root(&self, name: &str) -> Option<&Value>;
 
+    /// The same for a path that goes on with the name `next`: of a root that is made when it is asked for, the rest may
+    /// be left out.
+    fn root_with(&self, name: &str, _next: Option<&str>) -> Option<&Value> {
+        self.root(name)
+    }
+
     /// The credentials that no text shows, whatever it quotes.
     fn secrets(&self) -> Option<&Secrets> {
         None
@@ -126,7 +132,7 @@ impl Path {
     /// All values that the path selects. `null` counts as missing: the API
     /// server does not tell the two apart either.
     pub fn select<'a>(&self, scope: &'a dyn Scope) -> Result<Nodes<'a>, String> {
-        let Some(root) = scope.root(&self.root) else {
+        let Some(root) = scope.root_with(&self.root, self.names().next()) else {
             return Ok(Nodes::None);
         };
         match &self.rest {

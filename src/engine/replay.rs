@@ -274,7 +274,7 @@ impl<'a> Player<'a> {
                 return Ok(());
             }
             let gone = missing.iter().filter_map(|stem| test.gone(stem));
-            let said = gone.flat_map(|g| notice::about_child(self.bundle, Occasion::Deleted, g));
+            let said = gone.flat_map(|g| notice::about_child(self.bundle, Occasion::Deleted, &g));
             events.extend(said.map(|notice| line(&notice)));
             events.extend(verdict.events.iter().map(line));
             if verdict.changed {

@@ -1,12 +1,12 @@
 //! The run of a test: what it was started with, and what the operator did for it since.
 
 use super::facts::state;
+use super::packed::Packed;
 use super::render::Child;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the operator did for a test and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -18,8 +18,8 @@ pub struct Run {
     /// The stems of the children that the test was started with.
     pub children: Vec<String>,
     /// What the children were started with, by stem, without their pods.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub started: Map<String, Value>,
+    #[serde(skip)]
+    pub started: BTreeMap<String, Packed>,
     /// Stems of children that should be there and are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Run {
     pub pod_selector: Option<String>,
     /// The spec that the test was started with.
     #[serde(skip)]
-    pub spec: Option<Arc<Value>>,
+    pub spec: Option<Packed>,
     /// After a failure: when to try again, unless the test asks for something
     /// else by then than it did (see [`super::drift::asked`]).
     #[serde(skip)]
@@ -92,9 +92,9 @@ impl Revision {
             started: self
                 .children
                 .iter()
-                .map(|c| (c.stem.clone(), state(&c.object)))
+                .map(|c| (c.stem.clone(), Packed::new(&state(&c.object))))
                 .collect(),
-            spec: Some(Arc::new(self.spec.clone())),
+            spec: Some(Packed::new(&self.spec)),
             ..Run::default()
         }
     }

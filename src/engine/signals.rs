@@ -13,6 +13,7 @@ use crate::bundle::Bundle;
 use jiff::Timestamp;
 use regex::Regex;
 use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 
 /// The field of the status that dates what Kubernetes does not date: a time for each rule.
@@ -231,7 +232,13 @@ fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) ->
     if let Some(event) = event {
         message = format!("{message}: {}", escape(&event.message));
     }
-    let spec = test.run.spec.as_deref().or_else(|| test.object.get("spec"));
+    let spec = OnceCell::new();
+    let spec = || {
+        spec.get_or_init(|| match &test.run.spec {
+            Some(started) => started.unpack(),
+            None => test.object.get("spec").cloned().unwrap_or_default(),
+        })
+    };
     let mut fields = Vec::new();
     for names in &signal.names {
         for found in names.message.captures_iter(&message) {
@@ -241,7 +248,7 @@ fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) ->
                     beside: found.name("beside").map(|b| b.as_str()),
                     fields: &names.fields,
                 };
-                wanted.find("spec", spec.unwrap_or(&Value::Null), &mut fields);
+                wanted.find("spec", spec(), &mut fields);
             }
         }
     }

@@ -105,7 +105,7 @@ fn now_floor(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// The root `run`; `age` is how many seconds ago the test was started.
+/// The root `run` without `started`; `age` is how many seconds ago the test was started.
 fn run_facts(run: &super::run::Run, now: Timestamp) -> Value {
     let mut facts = serde_json::to_value(run).unwrap_or_default();
     if let Some(started) = run.since {
@@ -142,7 +142,7 @@ struct Evaluation<'a> {
 /// The roots that rules about a test start from.
 struct VerdictScope<'a> {
     test: &'a Value,
-    children: &'a Value,
+    known: &'a Test,
     bundle: &'a Bundle,
     pods: Value,
     signals: Value,
@@ -150,7 +150,9 @@ struct VerdictScope<'a> {
     evidence: Value,
     run: Value,
     phase: Value,
-    /// Few rules ask for them.
+    children: OnceCell<Value>,
+    /// Few rules ask for these.
+    run_with_started: OnceCell<Value>,
     cases: OnceCell<Value>,
 }
 
@@ -158,21 +160,46 @@ impl Scope for VerdictScope<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
             "test" => Some(self.test),
-            "children" => Some(self.children),
+            "children" => Some(self.children.get_or_init(|| self.known.children.to_value())),
             "values" => Some(&self.bundle.values),
             "pods" => Some(&self.pods),
             "signals" => Some(&self.signals),
             "worst" => self.worst.as_ref(),
             "evidence" => Some(&self.evidence),
-            "run" => Some(&self.run),
+            "run" => Some(
+                self.run_with_started
+                    .get_or_init(|| self.run_with_started()),
+            ),
             "phase" => Some(&self.phase),
             "cases" => Some(self.cases.get_or_init(|| cases(self.bundle, self.test))),
             _ => None,
         }
     }
 
+    fn root_with(&self, name: &str, next: Option<&str>) -> Option<&Value> {
+        match (name, next) {
+            ("run", Some(next)) if next != STARTED => Some(&self.run),
+            _ => self.root(name),
+        }
+    }
+
     fn secrets(&self) -> Option<&Secrets> {
         Some(self.bundle.secrets())
+    }
+}
+
+/// In the root `run`: what the children were started with, by stem.
+const STARTED: &str = "started";
+
+impl VerdictScope<'_> {
+    fn run_with_started(&self) -> Value {
+        let mut run = self.run.clone();
+        let started = self.known.run.started.iter();
+        let started: Map<_, _> = started.map(|(s, c)| (s.clone(), c.unpack())).collect();
+        if !started.is_empty() {
+            run[STARTED] = started.into();
+        }
+        run
     }
 }
 
@@ -192,7 +219,7 @@ impl<'a> Evaluation<'a> {
         };
         let scope = VerdictScope {
             test: &test.object,
-            children: &test.children,
+            known: test,
             bundle,
             pods: test.pods(),
             signals: Value::Null,
@@ -200,6 +227,8 @@ impl<'a> Evaluation<'a> {
             evidence: Value::Null,
             run: run_facts(run, now),
             phase: phase.into(),
+            children: OnceCell::new(),
+            run_with_started: OnceCell::new(),
             cases: OnceCell::new(),
         };
         Evaluation {

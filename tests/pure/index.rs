@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use lotest::bundle::{Bundle, Layer};
 use lotest::engine::index::{Index, Key, Listed};
+use lotest::engine::packed::Packed;
 use lotest::engine::run::Run;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ fn a_child_that_lost_its_label_is_still_followed() {
     child["metadata"]["labels"] = json!({});
     child["status"] = json!({"active": 1});
     assert_eq!(index.apply_child(&child, NOW).as_ref(), Some(&key));
-    let known = &index.get(&key).unwrap().children["child"];
+    let known = &index.get(&key).unwrap().children.to_value()["child"];
     assert_eq!(known["status"]["active"], 1);
     assert_eq!(index.delete_child(&child).as_ref(), Some(&key));
     assert!(index.get(&key).unwrap().gone("child").is_some());
@@ -127,7 +128,7 @@ fn a_child_that_nobody_saw_go_is_looked_for() {
         let (mut index, key) = index();
         let run = Run {
             children: vec!["child".into()],
-            spec: Some(Arc::default()),
+            spec: Some(Packed::default()),
             ..Run::default()
         };
         index.set_run(&key, run);

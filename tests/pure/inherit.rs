@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lotest::bundle::{Bundle, Files, Layer};
 use lotest::engine::index::{Index, Key};
 use lotest::engine::lookup::{Answer, Said};
+use lotest::engine::packed::Packed;
 use lotest::engine::run::Run;
 use lotest::engine::verdict::evaluate;
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ fn run(children: &[&str]) -> Run {
     Run {
         bundle: Some("first".into()),
         children: children.iter().map(ToString::to_string).collect(),
-        spec: Some(Arc::new(json!({}))),
+        spec: Some(Packed::new(&json!({}))),
         ..Run::default()
     }
 }
@@ -181,7 +182,7 @@ fn what_is_known_of_a_test_stays_while_the_next_bundle_learns_of_it() {
     let known = index.get(&key).unwrap();
     assert_eq!(known.object["status"]["phase"], "Running");
     assert_eq!(known.run.bundle.as_deref(), Some("first"));
-    let deleted = &known.children["worker-job"]["metadata"]["deletionTimestamp"];
+    let deleted = &known.children.to_value()["worker-job"]["metadata"]["deletionTimestamp"];
     assert!(deleted.is_string());
     assert_eq!(known.pods()["total"], 1);
 }
@@ -225,5 +226,5 @@ fn children_of_a_test_that_is_made_again_meanwhile_are_not_those_of_the_one_befo
     index.adopt(next);
     let known = index.get(&key).unwrap();
     assert_eq!(known.run, Run::default());
-    assert_eq!(known.children, json!({}));
+    assert_eq!(known.children.to_value(), json!({}));
 }
