@@ -90,10 +90,11 @@ static CALL: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"([A-Za-z_]\w*)
 static DEFINED: LazyLock<Option<Regex>> =
     LazyLock::new(|| pattern(r"\b(?:macro|set|for|import|as|with|,)\s+(\w+)"));
 static TEMPLATE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| pattern(r#"^-?\s*(?:include|extends|import|from)\s+["']([^"']+)["']"#));
+    LazyLock::new(|| pattern(r#"^-?\s*(?:include|extends|import|from)\s+["']((?u:[^"']+))["']"#));
 
+/// Names and spaces of templates are ASCII; a program that knows all letters there are takes a hundred times the memory.
 fn pattern(text: &str) -> Option<Regex> {
-    Regex::new(text).ok()
+    Regex::new(&format!("(?-u){text}")).ok()
 }
 
 /// Reports every name of `file` that nothing answers to.

@@ -68,9 +68,11 @@ impl Reload {
         let mut asked = None;
         let mut unknown = None;
         let mut failures = 0;
-        let built_in = Bundle::load(&[Layer::built_in()], &stack.settings);
+        // Of one layer there is nothing to take away, and a second bundle takes memory that is not given back.
+        let built_in =
+            (start.used > 1).then(|| Bundle::load(&[Layer::built_in()], &stack.settings));
         while start.used > 1
-            && let Ok((least, _)) = &built_in
+            && let Some(Ok((least, _))) = &built_in
             && let Err(refusal) = rights::check(&client, &namespaces, &start.bundle, least).await
         {
             if let Refusal::Unknown(problem) = &refusal {

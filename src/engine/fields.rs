@@ -10,14 +10,15 @@ use k8s_openapi::api::{
 };
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// What a value may be: what of a JSON schema is needed to find a name or a wrong type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// Whatever is not described.
     Any,
-    Fields(HashMap<String, Shape>),
+    /// Shared: a container is described once, and found in three lists of every pod.
+    Fields(Arc<HashMap<String, Shape>>),
     /// A map with free keys.
     Each(Box<Shape>),
     List(Box<Shape>),
@@ -78,7 +79,8 @@ pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Shape> {
 impl Shape {
     /// Of a JSON schema with its definitions.
     pub fn of_schema(schema: &Value) -> Shape {
-        reduce(schema, schema)
+        let mut known = HashMap::new();
+        reduce(schema, schema, &mut known)
     }
 
     /// What is below a name.
@@ -124,25 +126,31 @@ impl Shape {
     }
 }
 
-fn reduce(schema: &Value, root: &Value) -> Shape {
+/// `known` are the definitions that were reduced before.
+fn reduce<'s>(schema: &'s Value, root: &'s Value, known: &mut HashMap<&'s str, Shape>) -> Shape {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         if reference.ends_with(".Quantity") {
             return Shape::Quantity;
         }
+        if let Some(shape) = known.get(reference) {
+            return shape.clone();
+        }
         let definition = root.pointer(reference.trim_start_matches('#'));
-        return definition.map_or(Shape::Any, |schema| reduce(schema, root));
+        let shape = definition.map_or(Shape::Any, |schema| reduce(schema, root, known));
+        known.insert(reference, shape.clone());
+        return shape;
     }
     if let Some(Value::Object(properties)) = schema.get("properties") {
         let fields = properties.iter();
-        let fields = fields.map(|(name, schema)| (name.clone(), reduce(schema, root)));
-        return Shape::Fields(fields.collect());
+        let fields = fields.map(|(name, schema)| (name.clone(), reduce(schema, root, known)));
+        return Shape::Fields(Arc::new(fields.collect()));
     }
     if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
         return Shape::Amount;
     }
-    let below = |key: &str| {
+    let mut below = |key: &str| {
         let schema = schema.get(key).filter(|schema| schema.is_object());
-        Box::new(schema.map_or(Shape::Any, |schema| reduce(schema, root)))
+        Box::new(schema.map_or(Shape::Any, |schema| reduce(schema, root, known)))
     };
     let text = |key: &str| schema.get(key).and_then(Value::as_str);
     match text("type") {

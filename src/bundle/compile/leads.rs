@@ -9,7 +9,7 @@ use crate::bundle::tree::At;
 use crate::engine::fields::{Shape, of_kind};
 use crate::engine::path::{Compared, Part, Path};
 use serde_json::{Value, json};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// What rules about a test see, besides its children.
 static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
@@ -40,9 +40,9 @@ static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
         if let (Shape::Fields(test), Some(job)) = (&mut test, of_kind("batch/v1", "Job"))
             && let Some(metadata) = job.get("metadata")
         {
-            test.insert("metadata".into(), metadata.clone());
+            Arc::make_mut(test).insert("metadata".into(), metadata.clone());
         }
-        roots.insert("test".into(), test);
+        Arc::make_mut(roots).insert("test".into(), test);
     }
     shape
 });
