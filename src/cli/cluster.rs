@@ -149,7 +149,7 @@ impl Cluster {
         let kind = Kind::test();
         let found = self.api(&kind).get_opt(name).await;
         let found = found.map_err(|e| self.failed(&kind.resource, &e))?;
-        let test = found.map(|t| controller::plain(t, &kind.resource));
+        let test = found.map(|t| plain(t, &kind.resource));
         test.ok_or_else(|| {
             let Cluster { namespace, .. } = self;
             Failure::Other(format!(
@@ -182,7 +182,7 @@ impl Cluster {
             let listed = self.api(&kind).list(&parameters).await;
             let listed = listed.map_err(|e| self.failed(&kind.resource, &e))?;
             for object in listed.items {
-                let object = controller::plain(object, &kind.resource);
+                let object = plain(object, &kind.resource);
                 let is_ours =
                     controller_uid(&object).is_some_and(|uid| owners.iter().any(|o| o == uid));
                 if is_ours {
@@ -217,10 +217,10 @@ impl Cluster {
                     let change = match change {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                             let at = written(&object);
-                            Ok(Change::Applied(controller::plain(object, &resource), at))
+                            Ok(Change::Applied(plain(object, &resource), at))
                         }
                         Ok(watcher::Event::Delete(object)) => {
-                            Ok(Change::Deleted(controller::plain(object, &resource)))
+                            Ok(Change::Deleted(plain(object, &resource)))
                         }
                         Ok(_) => continue,
                         // Whoever may not list will not be allowed to by trying again.
@@ -249,4 +249,20 @@ fn failed(resource: &ApiResource, namespace: &str, error: &kube::Error) -> Failu
     Failure::Other(format!(
         "cannot read {plural} of the namespace `{namespace}`: {error}"
     ))
+}
+
+/// The object as plain JSON, without managed fields. Items of a list carry no
+/// kind of their own.
+fn plain(mut object: DynamicObject, resource: &ApiResource) -> Value {
+    object.metadata.managed_fields = None;
+    let mut value = object.data;
+    if let (Some(map), Ok(metadata)) = (
+        value.as_object_mut(),
+        serde_json::to_value(&object.metadata),
+    ) {
+        map.insert("metadata".into(), metadata);
+        map.insert("apiVersion".into(), resource.api_version.clone().into());
+        map.insert("kind".into(), resource.kind.clone().into());
+    }
+    value
 }

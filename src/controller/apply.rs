@@ -1,9 +1,10 @@
 //! Server-side apply, which is how children are written.
 
-use super::{MANAGER, watch};
+use super::MANAGER;
+use super::object::Object;
 use crate::bundle::yaml;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::api::{ApiResource, Patch, PatchParams, ValidationDirective};
 use kube::core::{Request, Resource};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub async fn apply(
     (namespace, name): (&str, &str),
     object: &Value,
 ) -> Result<Value, kube::Error> {
-    let request = Request::new(DynamicObject::url_path(resource, Some(namespace)));
+    let request = Request::new(Object::url_path(resource, Some(namespace)));
     let mut params = PatchParams::apply(MANAGER).force();
     params.field_validation = Some(ValidationDirective::Strict);
     let built = request.patch(name, &params, &Patch::Apply(object));
@@ -26,6 +27,6 @@ pub async fn apply(
     {
         *request.body_mut() = body.into_bytes();
     }
-    let applied: DynamicObject = client.request(request).await?;
-    Ok(watch::plain(applied, resource))
+    let applied: Object = client.request(request).await?;
+    Ok(applied.into_value(resource))
 }

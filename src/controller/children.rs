@@ -1,13 +1,15 @@
 //! Children on the API server: looking before the first write, applying.
 
 use super::apply;
-use super::{patch_params, watch};
+use super::object::Object;
+use super::patch_params;
 use crate::bundle::Bundle;
 use crate::engine::index::controller;
 pub use crate::engine::rbac::resource;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, group, text};
+use futures::future::join_all;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch};
+use kube::api::{Api, ApiResource, Patch};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +26,7 @@ pub fn kinds(bundle: &Bundle) -> Vec<ApiResource> {
     kinds
 }
 
-fn api(client: &Client, child: &Child) -> (Api<DynamicObject>, ApiResource) {
+fn api(client: &Client, child: &Child) -> (Api<Object>, ApiResource) {
     let resource = resource(child.api_version(), child.kind());
     let namespace = text(&child.object, "/metadata/namespace");
     let api = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -98,9 +100,12 @@ impl Found {
 pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<Found, kube::Error> {
     let uid = text(test, "/metadata/uid");
     let mut found = Found::default();
-    for child in children {
+    let looks = children.iter().map(async |child| {
         let (api, resource) = api(client, child);
-        let existing = match api.get_opt(child.name()).await {
+        (child, resource, api.get_opt(child.name()).await)
+    });
+    for (child, resource, existing) in join_all(looks).await {
+        let existing = match existing {
             Ok(None) => continue,
             Ok(Some(existing)) => existing,
             Err(kube::Error::Api(e)) if is_refusal(e.code) => {
@@ -109,7 +114,7 @@ pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<F
             }
             Err(e) => return Err(e),
         };
-        let existing = watch::plain(existing, &resource);
+        let existing = existing.into_value(&resource);
         match controller(&existing) {
             Some(owner) if text(owner, "/uid") == uid => {
                 found.ours.push((child.stem.clone(), existing));
@@ -187,5 +192,5 @@ pub async fn adopt(client: &Client, child: &Child, existing: &Value) -> Result<V
     let adopted = api
         .patch(child.name(), &patch_params(), &Patch::Merge(&labels))
         .await?;
-    Ok(watch::plain(adopted, &resource))
+    Ok(adopted.into_value(&resource))
 }

@@ -1,11 +1,12 @@
 //! Deeds on the API server: what the actions of the bundle ask for.
 
-use super::{children, watch};
+use super::children;
+use super::object::Object;
 use crate::engine::action::Deed;
 use crate::engine::render::text;
 use crate::engine::rule::Act;
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, Preconditions};
 use serde_json::{Value, json};
 
 /// What came of a deed.
@@ -22,7 +23,7 @@ pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Done, kub
     let object = &deed.object;
     let resource = children::resource(&object.api_version, &object.kind);
     let namespace = text(test, "/metadata/namespace");
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let api: Api<Object> = Api::namespaced_with(client.clone(), namespace, &resource);
     let done = match &deed.act {
         Act::Patch(patch) => {
             let mut patch = patch.clone();
@@ -31,7 +32,7 @@ pub async fn act(client: &Client, test: &Value, deed: &Deed) -> Result<Done, kub
             let patched = api
                 .patch(&object.name, &super::patch_params(), &Patch::Merge(&patch))
                 .await;
-            patched.map(|patched| Done::Patched(watch::plain(patched, &resource)))
+            patched.map(|patched| Done::Patched(patched.into_value(&resource)))
         }
         Act::Delete => {
             let params = DeleteParams {

@@ -1,9 +1,10 @@
 //! Lists for a bundle that is about to run: everything that its rules have not seen yet, beside the watches.
 
 use super::children::is_refusal;
+use super::object::Object;
 use super::queue::backoff;
-use super::watch::{First, Watches, What, plain};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use super::watch::{First, Watches, What};
+use kube::api::{Api, ApiResource, ListParams};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -81,11 +82,7 @@ async fn send(parts: &mpsc::Sender<Part>, part: Part) -> Result<(), Dropped> {
 }
 
 /// Lists one thing, however often it has to be asked for.
-async fn list(
-    what: &What,
-    api: &Api<DynamicObject>,
-    parts: &mpsc::Sender<Part>,
-) -> Result<(), Dropped> {
+async fn list(what: &What, api: &Api<Object>, parts: &mpsc::Sender<Part>) -> Result<(), Dropped> {
     let resource = what.resource();
     let mut failures = 0;
     let mut next = Some(String::new());
@@ -140,7 +137,7 @@ impl Failed {
 /// One page, and the token of the next.
 async fn page_of(
     what: &What,
-    api: &Api<DynamicObject>,
+    api: &Api<Object>,
     resource: &ApiResource,
     page: &str,
 ) -> Result<(Vec<Value>, Option<String>), Failed> {
@@ -153,6 +150,6 @@ async fn page_of(
     let asked = tokio::time::timeout(PATIENCE, api.list(&params)).await;
     let list = asked.map_err(|_| Failed::Silent)?.map_err(Failed::Api)?;
     let token = list.metadata.continue_.filter(|token| !token.is_empty());
-    let objects = list.items.into_iter().map(|o| plain(o, resource));
+    let objects = list.items.into_iter().map(|o| o.into_value(resource));
     Ok((objects.collect(), token))
 }

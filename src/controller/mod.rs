@@ -20,6 +20,7 @@ mod list;
 mod metrics;
 mod mounts;
 mod next;
+mod object;
 mod plan;
 mod queue;
 mod reconcile;
@@ -60,10 +61,10 @@ pub(crate) use standing::Board;
 pub use standing::{Mistake, Standing};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{Id, JoinSet};
-pub(crate) use watch::plain;
 use watch::{Change, Watches, Watching};
 
 /// The field manager of every write.
@@ -76,9 +77,6 @@ pub fn patch_params() -> PatchParams {
         ..PatchParams::default()
     }
 }
-
-/// So many tests are written for at the same time.
-const CONCURRENCY: usize = 16;
 
 /// How long writes under way may take when the operator is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -278,6 +276,7 @@ impl Controller {
                 client: lead.fence(client),
                 bundle,
                 claims: Arc::default(),
+                crowded: Arc::default(),
             }),
             metrics,
             board,
@@ -316,7 +315,10 @@ impl Controller {
     ) {
         let lead = Arc::clone(&self.lead);
         loop {
-            let due = self.queue.next_due().filter(|_| self.may_start());
+            let due = self
+                .queue
+                .next_due(Instant::now())
+                .filter(|_| self.may_start());
             tokio::select! {
                 _ = stop.changed() => return,
                 term = lead.other_than(self.term) => self.follow(term),
@@ -337,6 +339,8 @@ impl Controller {
                 }
                 () = sleep_until(due), if due.is_some() => self.start(),
             }
+            let is_crowded = self.queue.is_crowded(Instant::now());
+            self.context.crowded.store(is_crowded, Ordering::Relaxed);
             self.swap();
         }
     }
@@ -392,7 +396,21 @@ impl Controller {
 
     /// Lets the writes under way end; whether they did.
     async fn finish(mut self) -> bool {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(done) = self.tasks.join_next().await {
+                if let Ok(outcome) = done {
+                    self.queue
+                        .work(&outcome.key)
+                        .created
+                        .extend(outcome.created);
+                }
+            }
+            for (key, created) in self.queue.take_created() {
+                if let Some(test) = self.index.get(&key) {
+                    reconcile::announce(&self.context, &test.object, &created).await;
+                }
+            }
+        };
         let has_ended = tokio::time::timeout(STOP_TIMEOUT, all).await.is_ok();
         if !has_ended {
             tracing::warn!("stopped with writes under way");

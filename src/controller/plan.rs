@@ -2,12 +2,14 @@
 
 use super::attempts::Attempts;
 use super::queue::Urgency;
+use super::reconcile::Created;
 use crate::bundle::Bundle;
 use crate::engine::action::{self, Deed};
 use crate::engine::drift::asked;
 use crate::engine::facts::Test;
 use crate::engine::lookup::Question;
 use crate::engine::notice::Notice;
+use crate::engine::packed::Packed;
 use crate::engine::render::{at, text};
 use crate::engine::run::Run;
 use crate::engine::verdict::evaluate;
@@ -24,6 +26,8 @@ pub struct Plan {
     pub urgency: Urgency,
     pub(super) test: Arc<Value>,
     pub(super) step: Step,
+    /// Children that were made and not told of yet.
+    pub created: Vec<Created>,
     pub(super) events: Vec<Notice>,
     pub(super) status: Option<Map<String, Value>>,
     /// What to look up; then nothing else is done, as the answers may change all of it.
@@ -40,6 +44,8 @@ pub(super) enum Step {
     Nothing,
     /// Read or write what the test is started with, and make its children.
     Start,
+    /// Make what is left of what the test is started with.
+    Finish(Packed),
     /// Look for these children by name: nobody saw them go.
     LookFor(Vec<String>),
     /// Make these children again; each with how it last was, if it is known that it was there.
@@ -49,10 +55,16 @@ pub(super) enum Step {
 impl Plan {
     pub fn is_empty(&self) -> bool {
         self.step == Step::Nothing
+            && self.created.is_empty()
             && self.events.is_empty()
             && self.status.is_none()
             && self.questions.is_empty()
             && self.deeds.is_empty()
+    }
+
+    /// Whether the test is still being started.
+    pub fn starts(&self) -> bool {
+        matches!(self.step, Step::Start | Step::Finish(_))
     }
 
     pub fn only_status(&self) -> bool {
@@ -82,6 +94,10 @@ pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timest
     };
     if at(&test.object, "/metadata/deletionTimestamp").is_some() {
         plan.deeds = action::when_deleted(bundle, test);
+        return plan;
+    }
+    if let Some(rest) = plan.run.rest.take() {
+        plan.step = Step::Finish(rest);
         return plan;
     }
     let generation = generation(&test.object);
@@ -246,5 +262,35 @@ mod tests {
         );
         let concluding = plan(&bundle, index.get(&key).unwrap(), &warned, late);
         assert_eq!(concluding.warned, BTreeSet::new());
+    }
+
+    /// What is known of it would make a verdict about a test that is half made.
+    #[test]
+    fn a_test_that_is_being_started_is_only_finished() {
+        let (bundle, _) = Bundle::load(&[Layer::built_in()], &BTreeMap::new()).unwrap();
+        let bundle = Arc::new(bundle);
+        let mut index = Index::new(Arc::clone(&bundle));
+        let mut test = json!({"kind": "LocustTest", "metadata": {"name": "load", "namespace": "a", "uid": "u", "resourceVersion": "1"}, "spec": {}});
+        let key = Key::of(&test);
+        index.apply_test(test.clone());
+        let rest = Packed::new(&json!([{"stem": "master-job", "object": {}}]));
+        let run = Run {
+            spec: Some(Packed::default()),
+            children: vec!["master-job".into()],
+            rest: Some(rest.clone()),
+            ..Run::default()
+        };
+        index.set_run(&key, run);
+        let now = Timestamp::now();
+        let looked = plan(&bundle, index.get(&key).unwrap(), &BTreeSet::new(), now);
+        assert_eq!(looked.step, Step::Finish(rest));
+        assert!(looked.starts() && looked.status.is_none() && looked.events.is_empty());
+        assert_eq!(looked.run.rest, None, "it is made once");
+
+        test["metadata"]["deletionTimestamp"] = now.to_string().into();
+        test["metadata"]["resourceVersion"] = "2".into();
+        index.apply_test(test);
+        let deleted = plan(&bundle, index.get(&key).unwrap(), &BTreeSet::new(), now);
+        assert_eq!(deleted.step, Step::Nothing);
     }
 }

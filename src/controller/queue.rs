@@ -1,10 +1,47 @@
-//! Which tests are due for a look, and when. A test is worked on by one task at
-//! a time; what happens meanwhile makes it due again.
+//! Which tests are due for a look, and when. A test is worked on by one task at a time; what happens meanwhile makes it
+//! due again.
+//!
+//! When many tests are created at once, all of them are prepared before the first gets what runs pods. Pods keep the API
+//! server and everyone else busy: a Service, whose address is found under a lock there, takes 5 ms before there are pods
+//! and 60 ms once there are, on two cores. What only tells of a test waits until the load of all has been started.
 
 use super::attempts::Attempts;
+use super::reconcile::Created;
 use crate::engine::index::Key;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
+
+/// So many tests are prepared at the same time.
+const PREPARED: usize = 32;
+
+/// So many are given what runs pods: the pods of the first take the API server's time from the last.
+const FINISHED: usize = 64;
+
+/// So many other tests are written for at the same time, and so many while some are being started.
+const OTHERS: usize = 16;
+const OTHERS_BESIDE_STARTS: usize = 2;
+
+/// So long a test that is prepared waits for others that are not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How far a test is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was made for it.
+    #[default]
+    New,
+    /// It has everything but what runs pods.
+    Prepared,
+    /// What was to be made was made, or was tried.
+    Started,
+}
+
+/// The tests of one stage.
+#[derive(Debug, Default)]
+struct Lane {
+    due: BTreeSet<(Instant, Key)>,
+    busy: usize,
+}
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub const LAST_RETRY: Duration = Duration::from_secs(300);
@@ -17,7 +54,9 @@ pub fn backoff(failures: u32) -> Duration {
 
 #[derive(Debug, Default)]
 pub struct Queue {
-    due: BTreeSet<(Instant, Key)>,
+    new: Lane,
+    prepared: Lane,
+    started: Lane,
     work: HashMap<Key, Work>,
     added: u64,
 }
@@ -26,13 +65,17 @@ pub struct Queue {
 #[derive(Debug, Default)]
 pub struct Work {
     due: Option<Instant>,
-    busy: bool,
+    stage: Stage,
+    /// In which stage it is worked on.
+    busy: Option<Stage>,
     /// The test is gone; only the task that still runs keeps this entry.
     forgotten: bool,
     pub failures: u32,
     /// The look that is under way asked for another one at a time.
     pub again: bool,
     status_written: Option<Instant>,
+    /// What was made and not told of yet.
+    pub created: Vec<Created>,
     /// What actions asked for.
     pub attempts: Attempts,
     /// Since when the status differs from the stored one.
@@ -85,6 +128,18 @@ impl Work {
     }
 }
 
+impl Lane {
+    /// When the first that is due may be taken, with room for so many.
+    fn opens(&self, room: usize) -> Option<Instant> {
+        let (at, _) = self.due.first().filter(|_| self.busy < room)?;
+        Some(*at)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.busy == 0 && self.due.is_empty()
+    }
+}
+
 impl Queue {
     /// Makes a test due at a time, or earlier if it already is.
     pub fn add(&mut self, key: &Key, at: Instant) {
@@ -97,13 +152,29 @@ impl Queue {
         if before.is_none() {
             self.added += 1;
         }
-        if let Some(due) = before
-            && !work.busy
-        {
-            self.due.remove(&(due, key.clone()));
+        if work.busy.is_some() {
+            return;
         }
-        if !work.busy {
-            self.due.insert((at, key.clone()));
+        let stage = work.stage;
+        let lane = self.lane(stage);
+        if let Some(due) = before {
+            lane.due.remove(&(due, key.clone()));
+        }
+        lane.due.insert((at, key.clone()));
+    }
+
+    fn lane(&mut self, stage: Stage) -> &mut Lane {
+        match stage {
+            Stage::New => &mut self.new,
+            Stage::Prepared => &mut self.prepared,
+            Stage::Started => &mut self.started,
+        }
+    }
+
+    /// Notes how far a test is that is being worked on.
+    pub fn reached(&mut self, key: &Key, stage: Stage) {
+        if let Some(work) = self.work.get_mut(key).filter(|work| work.busy.is_some()) {
+            work.stage = stage;
         }
     }
 
@@ -111,31 +182,71 @@ impl Queue {
         self.work.entry(key.clone()).or_default()
     }
 
-    pub fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+    /// When there is something to take.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let opens = self.opens(now).into_iter();
+        opens.filter_map(|(_, at)| at).min()
     }
 
     /// The first test that is due. It is busy until it is released.
     pub fn take(&mut self, now: Instant) -> Option<Key> {
-        let (at, _) = self.due.first()?;
-        if *at > now {
-            return None;
-        }
-        let (_, key) = self.due.pop_first()?;
+        let mut opens = self.opens(now).into_iter();
+        let (stage, _) = opens.find(|(_, at)| at.is_some_and(|at| at <= now))?;
+        let lane = self.lane(stage);
+        let (_, key) = lane.due.pop_first()?;
+        lane.busy += 1;
         let work = self.work(&key);
         work.due = None;
-        work.busy = true;
+        work.busy = Some(stage);
         Some(key)
+    }
+
+    /// When the first test of each stage may be taken; the stage that comes first is first.
+    fn opens(&self, now: Instant) -> [(Stage, Option<Instant>); 3] {
+        let patience = match self.preparing(now) {
+            0 => Duration::ZERO,
+            _ => PATIENCE,
+        };
+        let prepared = self.prepared.opens(FINISHED);
+        let others = match self.is_calm(now) {
+            true => OTHERS,
+            false => OTHERS_BESIDE_STARTS,
+        };
+        [
+            (Stage::New, self.new.opens(PREPARED)),
+            (Stage::Prepared, prepared.map(|at| at + patience)),
+            (Stage::Started, self.started.opens(others)),
+        ]
+    }
+
+    /// How many tests are being prepared; of those that are due for it one counts.
+    fn preparing(&self, now: Instant) -> usize {
+        let is_due = |(at, _): &(Instant, Key)| *at <= now;
+        self.new.busy + usize::from(self.new.due.first().is_some_and(is_due))
+    }
+
+    /// Whether a test that is being prepared is not the only one.
+    pub fn is_crowded(&self, now: Instant) -> bool {
+        self.preparing(now) > 1
+    }
+
+    /// Whether no test is being started.
+    fn is_calm(&self, now: Instant) -> bool {
+        self.preparing(now) == 0 && self.prepared.is_idle()
     }
 
     pub fn release(&mut self, key: &Key) {
         let Some(work) = self.work.get_mut(key) else {
             return;
         };
-        work.busy = false;
-        if let Some(due) = work.due {
-            self.due.insert((due, key.clone()));
-        } else if work.forgotten {
+        let Some(busy) = work.busy.take() else {
+            return;
+        };
+        let (due, stage, forgotten) = (work.due, work.stage, work.forgotten);
+        self.lane(busy).busy -= 1;
+        if let Some(due) = due {
+            self.lane(stage).due.insert((due, key.clone()));
+        } else if forgotten {
             self.work.remove(key);
         }
     }
@@ -147,11 +258,11 @@ impl Queue {
             return;
         };
         if let Some(due) = work.due {
-            self.due.remove(&(due, key.clone()));
+            self.lane(work.stage).due.remove(&(due, key.clone()));
         }
-        if work.busy {
+        if work.busy.is_some() {
             let left = Work {
-                busy: true,
+                busy: work.busy,
                 forgotten: true,
                 ..Work::default()
             };
@@ -160,7 +271,15 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.due.len()
+        let lanes = [&self.new, &self.prepared, &self.started];
+        lanes.map(|lane| lane.due.len()).iter().sum()
+    }
+
+    /// What was made for each test and not told of.
+    pub fn take_created(&mut self) -> Vec<(Key, Vec<Created>)> {
+        let works = self.work.iter_mut();
+        let created = works.map(|(key, work)| (key.clone(), std::mem::take(&mut work.created)));
+        created.filter(|(_, all)| !all.is_empty()).collect()
     }
 
     /// How many tests became due since this was last asked.
@@ -212,6 +331,69 @@ mod tests {
         assert_eq!(queue.take(now), Some(key.clone()));
     }
 
+    fn keys<const N: usize>(names: [&str; N]) -> [Key; N] {
+        names.map(|name| Key {
+            name: name.into(),
+            ..key()
+        })
+    }
+
+    #[test]
+    fn tests_are_prepared_before_any_gets_what_runs_pods() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let [first, second, old] = keys(["first", "second", "old"]);
+        queue.add(&old, now);
+        assert_eq!(queue.take(now), Some(old.clone()));
+        assert!(!queue.is_crowded(now));
+        queue.reached(&old, Stage::Started);
+        queue.add(&old, now);
+        queue.release(&old);
+        queue.add(&first, now);
+        queue.add(&second, now);
+        assert_eq!(queue.take(now), Some(first.clone()));
+        assert!(queue.is_crowded(now) && !queue.is_calm(now));
+        queue.reached(&first, Stage::Prepared);
+        queue.add(&first, now);
+        queue.release(&first);
+        assert_eq!(queue.take(now), Some(second.clone()));
+        let [one, other] = [queue.take(now), queue.take(now)];
+        assert_eq!((one, other), (Some(old.clone()), None), "first has to wait");
+        assert_eq!(queue.next_due(now), Some(now + PATIENCE));
+        queue.release(&old);
+        queue.add(&old, now);
+        queue.reached(&second, Stage::Prepared);
+        queue.release(&second);
+        assert_eq!(queue.next_due(now), Some(now));
+        let taken = [queue.take(now), queue.take(now), queue.take(now)];
+        assert_eq!(taken, [Some(first), Some(old), None]);
+    }
+
+    #[test]
+    fn a_prepared_test_does_not_wait_for_ever() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let [first, second] = keys(["first", "second"]);
+        queue.add(&first, now);
+        queue.take(now);
+        queue.reached(&first, Stage::Prepared);
+        queue.add(&first, now);
+        queue.release(&first);
+        queue.add(&second, now);
+        queue.take(now);
+        assert_eq!(queue.take(now), None);
+        assert_eq!(queue.take(now + PATIENCE), Some(first));
+    }
+
+    #[test]
+    fn a_test_that_is_not_due_yet_keeps_nobody_waiting() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        queue.add(&key(), now + Duration::from_secs(60));
+        assert!(queue.is_calm(now));
+        assert_eq!(queue.take(now), None);
+    }
+
     #[test]
     fn nothing_is_left_of_a_forgotten_test() {
         let mut queue = Queue::default();
@@ -219,12 +401,12 @@ mod tests {
         let key = key();
         queue.add(&key, now);
         queue.forget(&key);
-        assert!(queue.work.is_empty() && queue.due.is_empty());
+        assert!(queue.work.is_empty() && queue.len() == 0);
         queue.add(&key, now);
         queue.take(now);
         queue.forget(&key);
         queue.release(&key);
-        assert!(queue.work.is_empty() && queue.due.is_empty());
+        assert!(queue.work.is_empty() && queue.len() == 0);
     }
 
     #[test]

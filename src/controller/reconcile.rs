@@ -13,7 +13,7 @@ use crate::engine::action;
 use crate::engine::drift::asked;
 use crate::engine::index::Key;
 use crate::engine::lookup::{Answer, Question};
-use crate::engine::notice;
+use crate::engine::notice::{self, Notice};
 use crate::engine::packed::Packed;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, render, text};
 use crate::engine::rule::Occasion;
@@ -23,6 +23,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What every task needs.
@@ -30,6 +31,15 @@ pub struct Context {
     pub client: Client,
     pub bundle: Arc<Bundle>,
     pub claims: Arc<Claims>,
+    /// Other tests are being started as well.
+    pub crowded: Arc<AtomicBool>,
+}
+
+/// What is to be said about a child that was made.
+#[derive(Debug)]
+pub struct Created {
+    uid: String,
+    notices: Vec<Notice>,
 }
 
 /// What came of a plan.
@@ -45,6 +55,8 @@ pub struct Outcome {
     pub run: Option<Run>,
     /// Children as the API server answered.
     pub applied: Vec<Value>,
+    /// Those of them that were not there before.
+    pub created: Vec<Created>,
     /// The uids of what was deleted.
     pub deleted: Vec<String>,
     /// The test as the API server answered the status write.
@@ -69,6 +81,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         asked: asked(&plan.test),
         run: None,
         applied: Vec::new(),
+        created: Vec::new(),
         deleted: Vec::new(),
         status: None,
         answers: Vec::new(),
@@ -80,6 +93,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
         let answer = events::look_up(&context.client, &plan.test, question).await;
         outcome.answers.push((question.clone(), answer));
     }
+    announce(context, &plan.test, &plan.created).await;
     for notice in &plan.events {
         events::send(&context.client, &plan.test, notice).await;
     }
@@ -102,6 +116,7 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     let step = match &plan.step {
         Step::Nothing => Ok(()),
         Step::Start => start(context, &plan, &mut outcome).await,
+        Step::Finish(rest) => finish(context, &plan, rest, &mut outcome).await,
         Step::LookFor(stems) => look_for(context, &plan, stems, &mut outcome).await,
         Step::Recreate(missing) => recreate(context, &plan, missing, &mut outcome).await,
     };
@@ -132,6 +147,15 @@ pub async fn execute(context: &Context, key: Key, plan: Plan) -> Outcome {
     outcome.conceal();
     outcome.took = began.elapsed();
     outcome
+}
+
+/// Sends the events about children that were made.
+pub async fn announce(context: &Context, test: &Value, created: &[Created]) {
+    for child in created {
+        for notice in &child.notices {
+            events::send_about(&context.client, test, &child.uid, notice).await;
+        }
+    }
 }
 
 impl Outcome {
@@ -239,8 +263,30 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     };
     let mut run = proposed.run(started);
     run.looked_for = found.absent(&proposed.children);
-    let wanted = proposed.children.iter();
-    make(context, test, wanted, &found.ours, run, outcome).await
+    let children = &proposed.children;
+    if !context.crowded.load(Ordering::Relaxed) || !found.ours.is_empty() {
+        return make(context, children.iter(), &found.ours, run, outcome).await;
+    }
+    // What runs pods comes last: with the others the names are taken.
+    let run_pods = children.iter().position(Child::runs_pods);
+    let (first, rest) = children.split_at(run_pods.filter(|n| *n > 0).unwrap_or(children.len()));
+    make(context, first.iter(), &[], run, outcome).await?;
+    if let Some(run) = outcome.run.as_mut().filter(|run| run.refused.is_empty()) {
+        run.rest = (!rest.is_empty()).then(|| Packed::new(&json!(rest)));
+    }
+    Ok(())
+}
+
+/// Makes what is left when all tests that came together are prepared (see [`super::queue`]).
+async fn finish(
+    context: &Context,
+    plan: &Plan,
+    rest: &Packed,
+    outcome: &mut Outcome,
+) -> Result<(), kube::Error> {
+    let children: Vec<Child> = serde_json::from_value(rest.unpack()).unwrap_or_default();
+    let run = plan.run.clone();
+    make(context, children.iter(), &[], run, outcome).await
 }
 
 /// Looks for children by name that no list showed, and adopts those that are there.
@@ -269,7 +315,7 @@ async fn look_for(
     let is_there = |stem: &&String| wanted.iter().any(|c| c.stem == **stem);
     run.looked_for
         .extend(stems.iter().filter(|s| !is_there(s)).cloned());
-    make(context, test, wanted.iter(), &found.ours, run, outcome).await
+    make(context, wanted.iter(), &found.ours, run, outcome).await
 }
 
 async fn recreate(
@@ -305,7 +351,7 @@ async fn recreate(
         let is_there = found.ours.iter().any(|(ours, _)| ours == stem);
         let was_said = plan.run.refused.iter().any(|r| text(r, "/child") == stem);
         if let Some(gone) = gone.as_ref().filter(|_| !is_there && !was_said) {
-            tell(context, test, Occasion::Deleted, gone).await;
+            tell_gone(context, test, gone).await;
         }
     }
     let mut run = stored.run();
@@ -314,7 +360,7 @@ async fn recreate(
         refuse(outcome, run, found.refused);
         return Ok(());
     }
-    make(context, test, wanted.iter(), &found.ours, run, outcome).await
+    make(context, wanted.iter(), &found.ours, run, outcome).await
 }
 
 /// Makes the children that are not there yet, one after the other up to the first that
@@ -322,7 +368,6 @@ async fn recreate(
 /// children have the same names, one thus makes all of them and the other none.
 async fn make(
     context: &Context,
-    test: &Value,
     wanted: impl Iterator<Item = &Child>,
     ours: &[(String, Value)],
     run: Run,
@@ -339,7 +384,10 @@ async fn make(
         match written {
             Ok(applied) => {
                 if exists.is_none() {
-                    tell(context, test, Occasion::Created, &applied).await;
+                    outcome.created.push(Created {
+                        uid: text(&applied, "/metadata/uid").to_string(),
+                        notices: notice::about_child(&context.bundle, Occasion::Created, &applied),
+                    });
                 }
                 outcome.applied.push(applied);
             }
@@ -448,10 +496,10 @@ fn children_of(bundle: &Bundle, test: &Value) -> Result<(Vec<Child>, Vec<String>
     }
 }
 
-/// Sends the events about what happened to a child.
-async fn tell(context: &Context, test: &Value, on: Occasion, child: &Value) {
+/// Sends the events about a child that is gone.
+async fn tell_gone(context: &Context, test: &Value, child: &Value) {
     let uid = text(child, "/metadata/uid");
-    for notice in notice::about_child(&context.bundle, on, child) {
+    for notice in notice::about_child(&context.bundle, Occasion::Deleted, child) {
         events::send_about(&context.client, test, uid, &notice).await;
     }
 }

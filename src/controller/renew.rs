@@ -37,6 +37,7 @@ impl Controller {
             client: self.context.client.clone(),
             bundle: Arc::clone(bundle),
             claims: Arc::clone(&self.context.claims),
+            crowded: Arc::clone(&self.context.crowded),
         });
     }
 

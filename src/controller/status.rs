@@ -3,12 +3,13 @@
 //! It is patched, not applied: the API server asks the conversion webhook before it applies to a test whose fields were
 //! set in another version, and a status is written whether or not that answers.
 
+use super::object::Object;
 use super::{patch_params, watch};
 use crate::bundle::Bundle;
 use crate::engine::patch;
 use crate::engine::render::text;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch};
+use kube::api::{Api, Patch};
 use serde_json::{Map, Value, json};
 
 /// Makes `status` the status of a test, apart from conditions of types that the bundle does not have: those are somebody
@@ -28,7 +29,7 @@ pub async fn write(
     };
     let resource = watch::tests();
     let namespace = text(test, "/metadata/namespace");
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let api: Api<Object> = Api::namespaced_with(client.clone(), namespace, &resource);
     let change = json!({
         "metadata": {
             "uid": text(test, "/metadata/uid"),
@@ -40,7 +41,7 @@ pub async fn write(
     let patched = api
         .patch_status(name, &patch_params(), &Patch::Merge(&change))
         .await?;
-    Ok(watch::plain(patched, &resource))
+    Ok(patched.into_value(&resource))
 }
 
 fn change(test: &Value, status: &Map<String, Value>, ours: &[&str]) -> Option<Value> {

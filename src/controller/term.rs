@@ -20,6 +20,7 @@ impl Controller {
             client: self.context.client.clone(),
             bundle: Arc::clone(&self.context.bundle),
             claims: Arc::new(Claims::default()),
+            crowded: Arc::default(),
         });
         let Some(term) = term else {
             return self.metrics.queue(0, 0);
@@ -36,6 +37,6 @@ impl Controller {
     /// Whether work may begin.
     pub(super) fn may_start(&self) -> bool {
         let is_leader = self.term.is_some() && self.lead.holds();
-        self.synced && is_leader && self.tasks.len() < super::CONCURRENCY
+        self.synced && is_leader
     }
 }

@@ -2,11 +2,12 @@
 //! children before pods, so that each finds what it belongs to.
 
 use super::children::is_refusal;
+use super::object::Object;
 use crate::engine::index::{Key, Listed};
 use crate::engine::render::MANAGED_BY;
 use futures::{StreamExt, pin_mut};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{Api, ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch as signal};
@@ -177,12 +178,12 @@ impl Watches {
         }
     }
 
-    pub fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    pub fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<Object> {
         api(self.client.clone(), resource, namespace)
     }
 }
 
-fn api(client: Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+fn api(client: Client, resource: &ApiResource, namespace: Option<&str>) -> Api<Object> {
     match namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, resource),
         None => Api::all_with(client, resource),
@@ -218,13 +219,13 @@ impl Watch {
                     continue;
                 }
                 Ok(watcher::Event::InitApply(object)) => {
-                    let object = plain(object, &resource);
+                    let object = object.into_value(&resource);
                     seen.seen.insert(Key::of(&object));
                     what.apply(object)
                 }
                 Ok(watcher::Event::InitDone) => what.all(std::mem::take(&mut seen)),
-                Ok(watcher::Event::Apply(object)) => what.apply(plain(object, &resource)),
-                Ok(watcher::Event::Delete(object)) => what.gone(plain(object, &resource)),
+                Ok(watcher::Event::Apply(object)) => what.apply(object.into_value(&resource)),
+                Ok(watcher::Event::Delete(object)) => what.gone(object.into_value(&resource)),
                 Err(e) => {
                     let error = super::with_causes(&e);
                     tracing::warn!(
@@ -259,20 +260,4 @@ impl Watch {
 
 fn is_refused(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(e)) if is_refusal(e.code))
-}
-
-/// The object as plain JSON, without managed fields. Items of a list carry no
-/// kind of their own.
-pub fn plain(mut object: DynamicObject, resource: &ApiResource) -> Value {
-    object.metadata.managed_fields = None;
-    let mut value = object.data;
-    if let (Some(map), Ok(metadata)) = (
-        value.as_object_mut(),
-        serde_json::to_value(&object.metadata),
-    ) {
-        map.insert("metadata".into(), metadata);
-        map.insert("apiVersion".into(), resource.api_version.clone().into());
-        map.insert("kind".into(), resource.kind.clone().into());
-    }
-    value
 }

@@ -1,7 +1,9 @@
 //! The work for tests: begun when they are due, and what came of it taken into the index.
 
+use super::Controller;
+use super::plan;
+use super::queue::Stage;
 use super::reconcile::{self, Outcome};
-use super::{CONCURRENCY, Controller, plan};
 use crate::engine::text::escape;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -15,10 +17,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 impl Controller {
     /// Starts the work for the tests that are due.
     pub(super) fn start(&mut self) {
-        while self.tasks.len() < CONCURRENCY {
-            let Some(key) = self.queue.take(Instant::now()) else {
-                break;
-            };
+        while let Some(key) = self.queue.take(Instant::now()) {
             let Some(test) = self.index.get(&key) else {
                 self.queue.forget(&key);
                 self.queue.release(&key);
@@ -33,6 +32,10 @@ impl Controller {
             let now = Timestamp::now();
             let mut plan = plan::plan(bundle, test, &work.warned, now);
             plan.hold_back(&mut work.attempts, now);
+            if !plan.starts() {
+                self.queue.reached(&key, Stage::Started);
+            }
+            let work = self.queue.work(&key);
             let wait = match plan.only_status() {
                 true => work.status_wait(plan.urgency, STATUS_INTERVAL),
                 false => {
@@ -50,7 +53,12 @@ impl Controller {
                 self.queue.add(&key, Instant::now() + wait);
                 continue;
             }
-            self.queue.work(&key).warned = std::mem::take(&mut plan.warned);
+            let work = self.queue.work(&key);
+            work.warned = std::mem::take(&mut plan.warned);
+            // The load does not wait for what is said about it.
+            if !plan.starts() {
+                plan.created = std::mem::take(&mut work.created);
+            }
             if plan.is_empty() {
                 let result = match next {
                     Some(_) => "requeue_after",
@@ -87,6 +95,11 @@ impl Controller {
         let key = &outcome.key;
         let now = Timestamp::now();
         let again = self.queue.work(key).again;
+        let stage = match &outcome.run {
+            Some(run) if run.rest.is_some() => Stage::Prepared,
+            _ => Stage::Started,
+        };
+        self.queue.reached(key, stage);
         self.queue.release(key);
         let result = match &outcome.retry {
             Some(_) => "error",
@@ -99,6 +112,8 @@ impl Controller {
         if !self.is_current(key, &outcome.uid) {
             return;
         }
+        let created = std::mem::take(&mut outcome.created);
+        self.queue.work(key).created.extend(created);
         for child in &outcome.applied {
             self.index.apply_child(child, now);
             if let Some(next) = &mut self.next {

@@ -51,6 +51,9 @@ pub struct Run {
     /// The spec that the test was started with.
     #[serde(skip)]
     pub spec: Option<Packed>,
+    /// The children that are still to be made of what the test is started with. Nothing is said of the test until they are.
+    #[serde(skip)]
+    pub rest: Option<Packed>,
     /// After a failure: when to try again, unless the test asks for something
     /// else by then than it did (see [`super::drift::asked`]).
     #[serde(skip)]

@@ -216,7 +216,13 @@ fn diff_hides_credentials_of_the_environment() {
 /// What a real kubelet did to pods that the layer makes otherwise.
 #[test]
 fn what_was_recorded_with_a_layer_passes_with_it() {
-    let layer = ["check", "--layer", "tests/e2e/recordings/layer", "-o", "json"];
+    let layer = [
+        "check",
+        "--layer",
+        "tests/e2e/recordings/layer",
+        "-o",
+        "json",
+    ];
     let json = run(&layer).fine();
     let found: Value = serde_json::from_str(&json).unwrap();
     assert!(found["cases"].as_array().unwrap().len() >= 7, "{json}");

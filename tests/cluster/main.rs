@@ -42,5 +42,6 @@ mod support;
 mod swap;
 mod takeover;
 mod timelines;
+mod together;
 mod trouble;
 mod writes;
