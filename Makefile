@@ -25,7 +25,7 @@ recordings: ## Record again what a real kubelet does, as golden timelines (Linux
 	$(CARGO) build --locked
 	tests/e2e/with-node tests/e2e/recordings/record
 
-bench: ## Measure speed and memory, and print them beside their goals (2 minutes once built)
+bench: ## Measure speed and memory, and print them beside their goals (10 minutes once built)
 	tests/cluster/build-tools >/dev/null
 	CARGO=$(CARGO) benches/run
 
