@@ -220,3 +220,11 @@ pub async fn versions(room: &Room) -> Vec<Value> {
     }
     all
 }
+
+/// Waits until the Job controller has counted the pods of an endless test: it comes to that when it does, and then writes.
+pub async fn until_counted(room: &Room, test: &str) {
+    for role in ["master", "worker"] {
+        let counted = |job: &Value| job["status"]["ready"] == job["spec"]["parallelism"];
+        room.until("Job", &format!("{test}-{role}"), counted).await;
+    }
+}

@@ -1,7 +1,7 @@
 //! Layers that change while the operator runs: taken up whole, or refused for everybody to see, and in both cases tests
 //! that run keep what they have.
 
-use crate::mount::{Directory, Live, events, versions};
+use crate::mount::{Directory, Live, events, until_counted, versions};
 use crate::support::{Room, condition, endless, until};
 use lotest::bundle::Layer;
 use serde_json::Value;
@@ -60,8 +60,11 @@ fn cpu(job: &Value) -> &Value {
 /// Waits until a test runs and all that it leads to is written.
 async fn until_settled(room: &Room, name: &str) -> Value {
     let settled = |t: &Value| {
-        condition(t, "WorkersConnected")["status"] == "True" && t["status"]["phase"] == "Running"
+        condition(t, "WorkersConnected")["status"] == "True"
+            && condition(t, "PodsHealthy")["reason"] == "PodsHealthy"
+            && t["status"]["phase"] == "Running"
     };
+    until_counted(room, name).await;
     room.until("LocustTest", name, settled).await
 }
 

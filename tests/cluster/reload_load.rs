@@ -1,7 +1,7 @@
 //! Reload after reload while tests run. `LOTEST_RELOADS=200 LOTEST_RELOAD_TESTS=100` is the full size.
 
 use crate::idle::logged;
-use crate::mount::{Directory, Live, versions};
+use crate::mount::{Directory, Live, until_counted, versions};
 use crate::support::{Room, condition, endless, test, until};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -77,12 +77,7 @@ async fn reloads_under_load_change_nothing_of_running_tests() {
         };
         room.until("LocustTest", &format!("running-{n}"), settled)
             .await;
-        // The Job controller counts the pods of the master when it comes to it.
-        for role in ["master", "worker"] {
-            let counted = |job: &Value| job["status"]["ready"] == job["spec"]["parallelism"];
-            room.until("Job", &format!("running-{n}-{role}"), counted)
-                .await;
-        }
+        until_counted(&room, &format!("running-{n}")).await;
     }
     // What all that led to is written when a test made later has been through.
     room.create_test("later").await;

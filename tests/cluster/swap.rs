@@ -1,7 +1,7 @@
 //! From one bundle to the next while lists do not come, and while tests run whose pods have other labels.
 
 use crate::lists::{Answer, Lists};
-use crate::mount::{Directory, Live, versions};
+use crate::mount::{Directory, Live, until_counted, versions};
 use crate::support::{Room, condition, config, endless, until};
 use kube::client::ClientBuilder;
 use lotest::controller::{self, Addresses, Scope, Stack};
@@ -104,6 +104,7 @@ async fn while_lists_are(answer: Answer) {
     for name in ["stays", "ends"] {
         room.create(endless(name)).await;
         room.until("LocustTest", name, is_connected("First")).await;
+        until_counted(&room, name).await;
     }
     let before = versions(&room).await;
 
