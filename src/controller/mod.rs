@@ -40,6 +40,7 @@ use crate::bundle::problem::Problem;
 use crate::engine::index::{Index, Key};
 use crate::engine::render::text;
 use crate::webhook;
+use arc_swap::ArcSwap;
 pub(crate) use causes::with_causes;
 pub use client::client;
 use election::Election;
@@ -51,6 +52,7 @@ use lead::Lead;
 use metrics::Metrics;
 pub(crate) use mounts::Mounts;
 use next::{Next, tell};
+use object::Taken;
 use queue::Queue;
 pub(crate) use queue::backoff;
 use reconcile::{Context, Outcome};
@@ -65,7 +67,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{Id, JoinSet};
-use watch::{Change, Watches, Watching};
+use watch::{Change, Seen, Watches, Watching};
 
 /// The field manager of every write.
 pub const MANAGER: &str = "lotest";
@@ -77,6 +79,12 @@ pub fn patch_params() -> PatchParams {
         ..PatchParams::default()
     }
 }
+
+/// Pods and Jobs change several times within moments; one look sees it all.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// So many changes are taken in before the loop turns to what else there is.
+const AT_ONCE: usize = 64;
 
 /// How long writes under way may take when the operator is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -244,7 +252,7 @@ struct Controller {
     late: bool,
     watches: Watches,
     watching: Vec<Watching>,
-    incoming: mpsc::Receiver<Change>,
+    incoming: mpsc::Receiver<Seen>,
     /// What runs as soon as all is known that it needs, and what comes after it.
     next: Option<Next>,
     queued: Option<Arc<Offer>>,
@@ -270,6 +278,7 @@ impl Controller {
             watches: Watches {
                 client: client.clone(),
                 namespaces,
+                taken: Arc::new(ArcSwap::from_pointee(Taken::of(&bundle))),
                 changes,
             },
             context: Arc::new(Context {
@@ -331,8 +340,14 @@ impl Controller {
                     }
                     Err(e) => self.broke(&e),
                 },
-                Some(change) = self.incoming.recv() => {
-                    self.apply(change);
+                Some(seen) = self.incoming.recv() => {
+                    self.apply(seen);
+                    for _ in 1..AT_ONCE {
+                        match self.incoming.try_recv() {
+                            Ok(seen) => self.apply(seen),
+                            Err(_) => break,
+                        }
+                    }
                     if self.synced {
                         ready.send_replace(true);
                     }
@@ -346,7 +361,8 @@ impl Controller {
     }
 
     /// Takes what a watch has seen into the index, and into that of the next bundle.
-    fn apply(&mut self, change: Change) {
+    fn apply(&mut self, seen: impl Into<Seen>) {
+        let Seen { change, wanted } = seen.into();
         let now = Timestamp::now();
         match &change {
             Change::Synced => return self.synced(),
@@ -356,14 +372,18 @@ impl Controller {
             _ => {}
         }
         if let Some(next) = &mut self.next {
-            next.hear(change.clone(), now);
+            next.hear(&change, wanted, now);
         }
+        let settling = match &change {
+            Change::Child(_) | Change::Pod(_) => SETTLING,
+            _ => Duration::ZERO,
+        };
         let told = tell(&mut self.index, change, now);
         for key in &told.gone {
             self.queue.forget(key);
         }
         for key in &told.due {
-            self.queue.add(key, Instant::now());
+            self.queue.add(key, Instant::now() + settling);
         }
         self.measure();
     }

@@ -24,6 +24,8 @@ pub struct Next {
     /// What is said when it runs; `None` when it is the bundle that runs, to be asked anew.
     pub offer: Option<Arc<Offer>>,
     pub bundle: Arc<Bundle>,
+    /// The number of what is taken in of objects since the rules of the bundle are to be asked.
+    wanted: u64,
     index: Index,
     /// The uids of what a watch has told of since the last list was asked for: it has nothing newer to say.
     told: HashSet<String>,
@@ -46,12 +48,14 @@ impl Next {
         running: &Index,
         lists: Lists,
     ) -> Next {
+        let wanted = lists.watches.taken.load().number;
         let (parts, run) = lists.begin();
         let mut listing = JoinSet::new();
         listing.spawn(run);
         Next {
             offer,
             bundle: Arc::clone(bundle),
+            wanted,
             index: running.renewed(Arc::clone(bundle)),
             told: HashSet::new(),
             asked: false,
@@ -102,9 +106,11 @@ impl Next {
         }
     }
 
-    /// Takes what a watch has seen.
-    pub fn hear(&mut self, change: Change, now: Timestamp) {
-        match &change {
+    /// Takes what a watch has seen; `wanted` is the number of what it took in.
+    pub fn hear(&mut self, change: &Change, wanted: u64, now: Timestamp) {
+        match change {
+            // Taken in for other rules: a list that is asked for after that has all of it.
+            Change::Child(_) | Change::Pod(_) if wanted < self.wanted => return,
             Change::Child(object)
             | Change::ChildGone(object)
             | Change::Pod(object)
@@ -116,12 +122,12 @@ impl Next {
             Change::Tests(_) | Change::Children(..) | Change::Pods(..) => self.cut = true,
             _ => {}
         }
-        tell(&mut self.index, change, now);
+        tell(&mut self.index, change.clone(), now);
     }
 
     /// Takes a child as a write was answered.
     pub fn wrote(&mut self, child: &Value, now: Timestamp) {
-        self.hear(Change::Child(child.clone()), now);
+        self.hear(&Change::Child(child.clone()), u64::MAX, now);
     }
 
     /// A watch had to list anew.

@@ -272,7 +272,7 @@ async fn start(context: &Context, plan: &Plan, outcome: &mut Outcome) -> Result<
     let (first, rest) = children.split_at(run_pods.filter(|n| *n > 0).unwrap_or(children.len()));
     make(context, first.iter(), &[], run, outcome).await?;
     if let Some(run) = outcome.run.as_mut().filter(|run| run.refused.is_empty()) {
-        run.rest = (!rest.is_empty()).then(|| Packed::new(&json!(rest)));
+        run.rest = (!rest.is_empty()).then(|| Packed::new(&rest));
     }
     Ok(())
 }
@@ -284,7 +284,7 @@ async fn finish(
     rest: &Packed,
     outcome: &mut Outcome,
 ) -> Result<(), kube::Error> {
-    let children: Vec<Child> = serde_json::from_value(rest.unpack()).unwrap_or_default();
+    let children: Vec<Child> = rest.read();
     let run = plan.run.clone();
     make(context, children.iter(), &[], run, outcome).await
 }

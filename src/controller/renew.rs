@@ -3,9 +3,10 @@
 
 use super::list::{Lists, Part};
 use super::next::Next;
+use super::object::Taken;
 use super::reconcile::Context;
 use super::reload::Offer;
-use super::watch::{Change, What};
+use super::watch::{Seen, What};
 use super::watched::{add, whats};
 use super::{Controller, Offers};
 use crate::bundle::Bundle;
@@ -26,6 +27,7 @@ impl Controller {
         let (changes, incoming) = mpsc::channel(CHANGES);
         self.incoming = incoming;
         self.watches.changes = changes;
+        self.take_in(|taken| taken.only(bundle));
         let mut order = vec![What::Tests];
         order.extend(whats(bundle));
         // Dropped, the old ones end.
@@ -76,8 +78,15 @@ impl Controller {
         }
     }
 
+    /// Takes in something else of children and pods from now on.
+    fn take_in(&self, taken: impl FnOnce(&Taken) -> Taken) {
+        let shared = &self.watches.taken;
+        shared.store(Arc::new(taken(&shared.load())));
+    }
+
     /// Begins to gather what the rules of a bundle need.
     pub(super) fn prepare(&mut self, bundle: &Arc<Bundle>, offer: Option<Arc<Offer>>) {
+        self.take_in(|taken| taken.and(bundle));
         let mut firsts = Vec::new();
         for what in whats(bundle) {
             if !self.watching.iter().any(|w| w.what == what) {
@@ -157,6 +166,7 @@ impl Controller {
         let offer = next.offer.clone();
         let bundle = Arc::clone(&next.bundle);
         self.index.adopt(next.into_index());
+        self.take_in(|taken| taken.only(&bundle));
         if let Some(offer) = offer {
             self.set_bundle(&bundle);
             self.runs(&offer);
@@ -195,7 +205,7 @@ pub(super) async fn offered(offers: &mut Offers) -> Arc<Offer> {
 }
 
 /// A place for changes before there are watches.
-pub(super) fn no_changes() -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
+pub(super) fn no_changes() -> (mpsc::Sender<Seen>, mpsc::Receiver<Seen>) {
     mpsc::channel(CHANGES)
 }
 
@@ -205,6 +215,7 @@ mod tests {
     use super::super::lead::Lead;
     use super::super::metrics::Metrics;
     use super::super::standing::Board;
+    use super::super::watch::Change;
     use super::*;
     use crate::bundle::{Files, Layer};
     use crate::engine::facts::Test;
@@ -351,6 +362,46 @@ spec: {podSelector: {}}
         controller.apply(Change::Child(job("5")));
         controller.swap();
         assert!(runs(&controller, &next));
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_in_for_other_rules_is_not_taken_for_all() {
+        let rule = "
+- id: suspended-by-somebody
+  on: {each: child}
+  when: {path: $.spec.template.spec.nodeName, exists: true}
+  reason: Pinned
+  severity: info
+  priority: 1
+  message: here
+";
+        let mut controller = controller();
+        controller.apply(Change::Test(test("t1")));
+        let before = controller.watches.taken.load().number;
+        let next = offer(&controller, &[("rules/signals.yaml", rule)]);
+        controller.renew(Arc::clone(&next));
+        assert_ne!(controller.watches.taken.load().number, before);
+        // On its way when the rules changed, and as new as what is listed.
+        let late = Seen {
+            change: Change::Child(job("2")),
+            wanted: before,
+        };
+        let mut whole = job("2");
+        whole["spec"]["template"]["spec"]["nodeName"] = "n".into();
+        controller.take_part(Part::Asks(tokio::sync::oneshot::channel().0));
+        controller.take_part(Part::Objects(jobs(), vec![whole]));
+        controller.apply(late);
+        controller.take_part(Part::Complete);
+        controller.swap();
+        assert!(runs(&controller, &next));
+        let hits: Vec<_> = known(&controller).hits().map(|(_, h)| &h.reason).collect();
+        assert_eq!(hits, ["Pinned"]);
+        let after = controller.watches.taken.load().number;
+        let other = offer(&controller, &[("values.yaml", "ports: {web: 9000}\n")]);
+        controller.renew(Arc::clone(&other));
+        assert_eq!(controller.watches.taken.load().number, after, "both");
+        list(&mut controller, vec![job("2")]);
+        assert_eq!(controller.watches.taken.load().number, after + 1);
     }
 
     #[tokio::test]

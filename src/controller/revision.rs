@@ -6,8 +6,11 @@ use crate::engine::render::{MANAGED_BY, owner_reference, text};
 use crate::engine::run::{Revision, Run};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::core::{Request, Resource};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// One for each test, not for each name: a test that is deleted and made again
@@ -28,6 +31,12 @@ pub struct Stored {
     uid: Option<String>,
     /// When the test was started.
     written: Timestamp,
+}
+
+/// What is asked of the answer: when it was made.
+#[derive(Deserialize)]
+struct Made {
+    metadata: ObjectMeta,
 }
 
 /// Who wrote what a test is started with.
@@ -99,12 +108,14 @@ pub async fn create(
         "revision": 1,
         "data": proposed,
     });
-    let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
     let params = PostParams {
         field_manager: Some(MANAGER.to_string()),
         ..PostParams::default()
     };
-    match api(client, test).create(&params, &object).await {
+    let path = ControllerRevision::url_path(&(), Some(text(test, "/metadata/namespace")));
+    let request = Request::new(path).create(&params, object.to_string().into_bytes());
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    match client.request::<Made>(request).await {
         Ok(made) => Ok(Written::Now(made.metadata.creation_timestamp.map(|t| t.0))),
         Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => {
             match read(client, test).await? {

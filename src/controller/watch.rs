@@ -2,14 +2,16 @@
 //! children before pods, so that each finds what it belongs to.
 
 use super::children::is_refusal;
-use super::object::Object;
+use super::object::{Kind, Object, Taken, WATCHING};
 use crate::engine::index::{Key, Listed};
 use crate::engine::render::MANAGED_BY;
+use arc_swap::ArcSwap;
 use futures::{StreamExt, pin_mut};
 use kube::Client;
 use kube::api::{Api, ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch as signal};
 use tokio::task::JoinSet;
 
@@ -33,6 +35,21 @@ pub enum Change {
     Synced,
 }
 
+/// A change, and the number of what was taken in of the object (see [`Taken`]).
+#[derive(Debug)]
+pub struct Seen {
+    pub change: Change,
+    pub wanted: u64,
+}
+
+impl From<Change> for Seen {
+    /// Of something whole.
+    fn from(change: Change) -> Seen {
+        let wanted = u64::MAX;
+        Seen { change, wanted }
+    }
+}
+
 /// What one watch is for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
@@ -48,6 +65,14 @@ impl What {
             What::Tests => tests(),
             What::Children(kind) => kind.clone(),
             What::Pods(_) => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod")),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            What::Tests => Kind::Test,
+            What::Children(_) => Kind::Child,
+            What::Pods(_) => Kind::Pod,
         }
     }
 
@@ -94,7 +119,9 @@ pub struct Watches {
     pub client: Client,
     /// The whole cluster when there are none.
     pub namespaces: Vec<String>,
-    pub changes: mpsc::Sender<Change>,
+    pub changes: mpsc::Sender<Seen>,
+    /// What is taken in of children and pods from now on.
+    pub taken: Arc<ArcSwap<Taken>>,
 }
 
 /// The watches of one thing, in all namespaces; they end with this.
@@ -131,7 +158,7 @@ impl Watches {
                 }
                 turn.send_modify(|n| *n += 1);
             }
-            let _ = changes.send(Change::Synced).await;
+            let _ = changes.send(Change::Synced.into()).await;
         };
         if let Some(first) = all.first_mut() {
             first.tasks.spawn(in_order);
@@ -147,18 +174,21 @@ impl Watches {
     fn begin_at(&self, what: What, turn: Option<Turn>) -> (Watching, Vec<First>) {
         let mut tasks = JoinSet::new();
         let mut firsts = Vec::new();
+        let kind = what.kind();
         for namespace in self.scopes() {
             let (listed, first) = oneshot::channel();
             firsts.push(first);
             let what = what.clone();
             let watch = Watch { what, namespace };
             let (client, changes) = (self.client.clone(), self.changes.clone());
+            let watching = (kind, Arc::clone(&self.taken));
             let turn = turn.clone();
             tasks.spawn(async move {
                 if let Some((n, mut turn)) = turn {
                     let _ = turn.wait_for(|at| *at >= n).await;
                 }
-                watch.run(client, changes, listed).await;
+                let run = watch.run(client, changes, listed);
+                WATCHING.scope(watching, run).await;
             });
         }
         let unlisted = firsts.len();
@@ -197,7 +227,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(self, client: Client, changes: mpsc::Sender<Change>, listed: oneshot::Sender<()>) {
+    async fn run(self, client: Client, changes: mpsc::Sender<Seen>, listed: oneshot::Sender<()>) {
         let Watch { what, namespace } = self;
         let resource = what.resource();
         let api = api(client, &resource, namespace.as_deref());
@@ -210,6 +240,12 @@ impl Watch {
         let mut listed = Some(listed);
         let mut seen = Listed::default();
         while let Some(event) = stream.next().await {
+            let wanted = match &event {
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    object.wanted
+                }
+                _ => u64::MAX,
+            };
             let change = match event {
                 Ok(watcher::Event::Init) => {
                     seen = Listed {
@@ -248,7 +284,7 @@ impl Watch {
                 change,
                 Change::Tests(_) | Change::Children(..) | Change::Pods(..)
             );
-            if changes.send(change).await.is_err() {
+            if changes.send(Seen { change, wanted }).await.is_err() {
                 return;
             }
             if complete && let Some(listed) = listed.take() {

@@ -20,10 +20,11 @@ pub struct Test {
     pub object: Arc<Value>,
     pub(super) version: u64,
     pub children: Children,
-    pub(super) pods: BTreeMap<String, PodFacts>,
-    pub(super) child_facts: BTreeMap<String, PodFacts>,
+    // In boxes: a map has room for eleven, and few tests have as many.
+    pub(super) pods: BTreeMap<String, Box<PodFacts>>,
+    pub(super) child_facts: BTreeMap<String, Box<PodFacts>>,
     /// For each signal rule the pods on which it counts, or will, and when.
-    pub(crate) spans: BTreeMap<usize, BTreeMap<String, Span>>,
+    pub(crate) spans: BTreeMap<usize, BTreeMap<String, Box<Span>>>,
     /// What Kubernetes' events have to say about signals.
     pub(super) lookups: Lookups,
     /// What the operator knows of its own doing: the root `run` of rules.
@@ -63,11 +64,13 @@ impl Test {
     /// Counts and times of the pods: the root `pods` of rules.
     pub fn pods(&self) -> Value {
         let oldest = self.pods.values().map(|p| p.created).min();
-        let ended = |p: &&PodFacts| matches!(p.phase.as_str(), "Succeeded" | "Failed");
-        let running = |p: &&PodFacts| p.phase == "Running";
+        let count = |phases: &[&str]| {
+            let facts = self.pods.values();
+            facts.filter(|p| phases.contains(&p.phase.as_str())).count()
+        };
         let total = self.pods.len();
-        let ended = self.pods.values().filter(ended).count();
-        let running = self.pods.values().filter(running).count();
+        let ended = count(&["Succeeded", "Failed"]);
+        let running = count(&["Running"]);
         json!({
             "total": total,
             "running": running,
@@ -168,7 +171,7 @@ impl Test {
             // Two containers of a pod may suffer from the same; the one that counts first names the pod.
             let pods = self.spans.entry(hit.rule).or_default();
             if pods.get(pod).is_none_or(|known| span.from < known.from) {
-                pods.insert(pod.to_string(), span);
+                pods.insert(pod.to_string(), Box::new(span));
             }
         }
         self.spans.retain(|_, pods| !pods.is_empty());
@@ -179,16 +182,24 @@ impl Test {
         });
     }
 
-    /// Takes what is known of a pod.
-    pub(super) fn set_pod(&mut self, facts: PodFacts) {
+    /// Takes what is known of a pod; whether that is anything new. Of a pod in trouble every change is: there may be more
+    /// to look up about it.
+    pub(super) fn set_pod(&mut self, facts: PodFacts) -> bool {
+        if let Some(known) = self.pods.get_mut(&facts.name) {
+            known.version = facts.version;
+            if **known == facts && facts.hits.is_empty() {
+                return false;
+            }
+        }
         self.set_spans(&facts.name, Some(&facts));
-        self.pods.insert(facts.name.clone(), facts);
+        self.pods.insert(facts.name.clone(), Box::new(facts));
+        true
     }
 
     /// Every hit of every pod and child, for explain.
     pub(crate) fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
         let facts = self.pods.values().chain(self.child_facts.values());
-        facts.flat_map(|f| f.hits.iter().map(move |h| (f, h)))
+        facts.flat_map(|f| f.hits.iter().map(move |h| (&**f, h)))
     }
 }
 

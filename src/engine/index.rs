@@ -192,7 +192,7 @@ impl Index {
         let facts = match_child(&self.bundle, &stem, object, now);
         test.children.set(&stem, object);
         test.set_spans(&format!("{stem}/"), Some(&facts));
-        test.child_facts.insert(stem.clone(), facts);
+        test.child_facts.insert(stem.clone(), Box::new(facts));
         test.run.looked_for.remove(&stem);
         test.forgive(&self.bundle);
         let is_new = self.owners.insert(uid.clone(), (key.clone(), stem.clone()));
@@ -246,8 +246,8 @@ impl Index {
         }
     }
 
-    /// Takes a pod; `None` when it belongs to no known test, and when the version known is a later one: a list may
-    /// overtake the watch.
+    /// Takes a pod; `None` when it belongs to no known test, when it is as well as before, and when the version known is a
+    /// later one: a list may overtake the watch.
     pub fn apply_pod(&mut self, pod: &Value, now: Timestamp) -> Option<Key> {
         let of = Key::of(pod);
         if self.knows_later(&of, pod) {
@@ -264,13 +264,13 @@ impl Index {
             return concerned;
         };
         let test = self.tests.get_mut(key)?;
-        test.set_pod(match_pod(&self.bundle, stem, pod, now));
-        Some(key.clone())
+        let facts = match_pod(&self.bundle, stem, pod, now);
+        test.set_pod(facts).then(|| key.clone())
     }
 
     fn knows_later(&self, of: &Key, pod: &Value) -> bool {
         let owner = controller_uid(pod).and_then(|uid| self.owners.get(uid));
-        let in_test = || self.tests.get(&owner?.0)?.pods.get(&of.name);
+        let in_test = || Some(&**self.tests.get(&owner?.0)?.pods.get(&of.name)?);
         let waiting = self.waiting.get(of).map(|w| &w.facts);
         let known = waiting.or_else(in_test);
         known.is_some_and(|k| k.is_later_than(pod))

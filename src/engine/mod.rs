@@ -35,3 +35,4 @@ pub mod text;
 pub mod timeline;
 pub mod unused;
 pub mod verdict;
+pub mod wanted;

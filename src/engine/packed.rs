@@ -1,20 +1,28 @@
 //! JSON that is kept for long and seldom read, as its text: each map of a [`Value`] takes 600 bytes, however little is
 //! in it.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The text of a value. Equal values have the same text.
+/// The text of a value. Equal values of one type have the same text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed(Arc<str>);
 
 impl Packed {
-    pub fn new(value: &Value) -> Packed {
-        Packed(value.to_string().into())
+    /// Of something that JSON can hold; of anything else, null.
+    pub fn new<T: Serialize>(value: &T) -> Packed {
+        let text = serde_json::to_string(value);
+        Packed(text.map_or("null".into(), Into::into))
     }
 
     pub fn unpack(&self) -> Value {
-        // What was written is read again as it was.
+        self.read()
+    }
+
+    /// What was written is read again as it was.
+    pub fn read<T: DeserializeOwned + Default>(&self) -> T {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }

@@ -35,10 +35,11 @@ pub trait Scope {
 /// A compiled path.
 #[derive(Debug, Clone)]
 pub struct Path {
-    written: String,
-    root: String,
+    written: Box<str>,
+    root: Box<str>,
     rest: Rest,
     parts: Vec<Part>,
+    is_complete: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -95,16 +96,18 @@ impl Path {
         };
         let segments: Vec<Segment> = segments.collect();
         let parts = parts(&segments);
+        let is_complete = segments.iter().all(is_told);
         let steps = segments.iter().map(step).collect::<Option<Vec<_>>>();
         let rest = match steps {
             Some(steps) => Rest::Steps(steps),
             None => Rest::Query(JpQuery::new(segments)),
         };
         Ok(Path {
-            written: written.to_string(),
-            root,
+            written: written.into(),
+            root: root.into(),
             rest,
             parts,
+            is_complete,
         })
     }
 
@@ -123,6 +126,12 @@ impl Path {
     /// The steps after the root.
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// The steps after the root, when they say all that the path reads: what a filter looks up by another path, or
+    /// what stands anywhere, they do not say.
+    pub fn complete_parts(&self) -> Option<&[Part]> {
+        self.is_complete.then_some(self.parts.as_slice())
     }
 
     pub fn as_str(&self) -> &str {
@@ -300,6 +309,24 @@ fn parts(segments: &[Segment]) -> Vec<Part> {
         Segment::Selectors(_) | Segment::Descendant(_) => Part::Anything,
     };
     segments.iter().map(part).collect()
+}
+
+/// Whether a [`Part`] says all that a segment reads.
+fn is_told(segment: &Segment) -> bool {
+    match segment {
+        Segment::Selector(Selector::Filter(filter)) => is_compared(filter),
+        Segment::Selector(_) => true,
+        Segment::Selectors(_) | Segment::Descendant(_) => false,
+    }
+}
+
+fn is_compared(filter: &Filter) -> bool {
+    match filter {
+        Filter::Or(filters) | Filter::And(filters) => filters.iter().all(is_compared),
+        Filter::Atom(FilterAtom::Filter { expr, .. }) => is_compared(expr),
+        Filter::Atom(FilterAtom::Comparison(comparison)) => compared(comparison).is_some(),
+        Filter::Atom(FilterAtom::Test { .. }) => false,
+    }
 }
 
 fn comparisons(filter: &Filter, all: &mut Vec<Compared>) {

@@ -2,7 +2,7 @@
 
 use super::clause::Operand;
 use super::path::Path;
-use super::rule::{Event, Guard, Rules, Source};
+use super::rule::{Event, Guard, Rules, Signal, Source};
 use std::collections::BTreeSet;
 
 /// Every path of the rules about a whole test.
@@ -38,15 +38,24 @@ pub fn of_tests(rules: &Rules) -> Vec<&Path> {
 
 /// Every path of the rules about one pod, container or child.
 pub fn of_objects(rules: &Rules) -> Vec<&Path> {
-    let mut paths: Vec<&Path> = Vec::new();
-    for signal in &rules.signals {
-        guard(&signal.guard, &mut paths);
-        paths.extend(&signal.not_before);
-        paths.extend(signal.reason.paths());
-        paths.extend(signal.message.paths());
-    }
-    paths.extend(rules.phase.done.iter().flat_map(|c| c.paths()));
+    let signals = rules.signals.iter().flat_map(of_signal);
+    signals.chain(of_done(rules)).collect()
+}
+
+/// Every path of one signal.
+pub fn of_signal(signal: &Signal) -> Vec<&Path> {
+    let mut paths = Vec::new();
+    guard(&signal.guard, &mut paths);
+    paths.extend(&signal.not_before);
+    paths.extend(signal.reason.paths());
+    paths.extend(signal.message.paths());
     paths
+}
+
+/// Every path that says whether a child is done.
+pub fn of_done(rules: &Rules) -> Vec<&Path> {
+    let done = rules.phase.done.iter();
+    done.flat_map(|c| c.paths()).collect()
 }
 
 fn guard<'r>(guard: &'r Guard, paths: &mut Vec<&'r Path>) {

@@ -199,7 +199,7 @@ impl Signals {
     /// The pods on which a signal counts now; notes when that may change.
     fn counting<'a>(
         &mut self,
-        pods: &'a BTreeMap<String, Span>,
+        pods: &'a BTreeMap<String, Box<Span>>,
         dated: Option<Timestamp>,
         taken: &HashSet<&str>,
         now: Timestamp,
@@ -219,7 +219,7 @@ impl Signals {
                 None => {}
             }
             if !taken.contains(pod.as_str()) {
-                counting.push((pod.as_str(), span));
+                counting.push((pod.as_str(), &**span));
             }
         }
         counting

@@ -60,9 +60,7 @@ fn cpu(job: &Value) -> &Value {
 /// Waits until a test runs and all that it leads to is written.
 async fn until_settled(room: &Room, name: &str) -> Value {
     let settled = |t: &Value| {
-        condition(t, "WorkersConnected")["status"] == "True"
-            && condition(t, "PodsHealthy")["reason"] == "PodsHealthy"
-            && t["status"]["phase"] == "Running"
+        condition(t, "WorkersConnected")["status"] == "True" && t["status"]["phase"] == "Running"
     };
     until_counted(room, name).await;
     room.until("LocustTest", name, settled).await

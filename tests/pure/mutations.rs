@@ -14,6 +14,8 @@ use lotest::engine::matcher::{PodFacts, match_child, match_pod};
 use lotest::engine::path::Scope;
 use lotest::engine::rule::Each;
 use lotest::engine::verdict::evaluate;
+use lotest::engine::wanted::Wanted;
+use serde::de::DeserializeSeed;
 use serde_json::{Value, json};
 
 use crate::play::{BEGINNING, BUNDLES, Cluster, JOBS, STATES, Step};
@@ -260,10 +262,14 @@ fn no_rule_is_turned_on_by_what_is_not_there() {
     let originals = originals();
     let fired = AtomicUsize::new(0);
     let turned_off = AtomicUsize::new(0);
+    // What is taken in of a watched object is enough for all of them.
+    let pods = Wanted::of_pods(&bundle.rules);
+    let children = Wanted::of_children(&bundle.rules);
     let threads = 4;
     std::thread::scope(|scope| {
         for thread in 0..threads {
             let (originals, fired, turned_off) = (&originals, &fired, &turned_off);
+            let (pods, children) = (&pods, &children);
             scope.spawn(move || {
                 for n in (thread..MUTANTS).step_by(threads) {
                     // Each mutant can be made again by its number alone.
@@ -272,6 +278,15 @@ fn no_rule_is_turned_on_by_what_is_not_there() {
                     let (stem, original) = &originals[n % originals.len()];
                     let object = mutant(original, &mut random);
                     let facts = matched(bundle, stem, original, &object);
+                    if n % 4 == 0 {
+                        let wanted = if is_pod(original) { pods } else { children };
+                        let taken = wanted.deserialize(&object).unwrap().unwrap_or_default();
+                        assert_eq!(
+                            matched(bundle, stem, original, &taken),
+                            facts,
+                            "mutant {n}: {object:#} {taken:#}"
+                        );
+                    }
                     for hit in &facts.hits {
                         let signal = &bundle.rules.signals[hit.rule];
                         let when = signal.guard.when.as_ref().unwrap();
