@@ -16,8 +16,12 @@ use super::{
 /// later, when the pod is.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-static V2: LazyLock<Value> =
-    LazyLock::new(|| root("locust.io/v2", of::<v2::LocustTestSpec>(), rules::ROOT));
+static V2: LazyLock<Value> = LazyLock::new(locust_test_once);
+static V2_SPEC: LazyLock<Value> = LazyLock::new(|| {
+    let mut spec = of::<v2::LocustTestSpec>();
+    leave_out_descriptions(&mut spec);
+    spec
+});
 static V1: LazyLock<Value> =
     LazyLock::new(|| root("locust.io/v1", of::<v1::LocustTestSpec>(), rules::ROOT_V1));
 
@@ -32,6 +36,16 @@ pub fn is_quantity(text: &str) -> bool {
 /// The schema of a whole LocustTest v2.
 pub fn locust_test() -> &'static Value {
     &V2
+}
+
+/// The same, for whoever needs it once: with its descriptions it takes most of a MiB.
+pub fn locust_test_once() -> Value {
+    root("locust.io/v2", of::<v2::LocustTestSpec>(), rules::ROOT)
+}
+
+/// What a spec v2 is held against: the same without a word for people.
+pub fn spec() -> &'static Value {
+    &V2_SPEC
 }
 
 /// The schema of a whole LocustTest v1.
@@ -54,6 +68,20 @@ fn root(version: &str, spec: Value, rules: &[&Rule]) -> Value {
         },
         "x-kubernetes-validations": rules::to_json(rules),
     })
+}
+
+fn leave_out_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            // A property may have this name.
+            if fields.get("description").is_some_and(Value::is_string) {
+                fields.remove("description");
+            }
+            fields.values_mut().for_each(leave_out_descriptions);
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(leave_out_descriptions),
+        _ => {}
+    }
 }
 
 /// The status that every bundle writes. A bundle may add fields and phases of its own.

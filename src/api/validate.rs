@@ -16,12 +16,7 @@ use super::{
 /// has never been able to run.
 pub fn validate(test: &LocustTest) -> Vec<FieldError> {
     let mut findings = match serde_json::to_value(&test.spec) {
-        Ok(spec) => check::against(
-            &schema::locust_test()["properties"]["spec"],
-            &spec,
-            "spec",
-            check::Unknown::Allow,
-        ),
+        Ok(spec) => check::against(schema::spec(), &spec, "spec", check::Unknown::Allow),
         Err(error) => vec![FieldError::new("spec", error.to_string())],
     };
     names(test, &mut findings);

@@ -61,7 +61,7 @@ use reload::Reload;
 use serde_json::Value;
 pub(crate) use standing::Board;
 pub use standing::{Mistake, Standing};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -241,6 +241,8 @@ struct Controller {
     /// Which test each of the tasks is for.
     running: HashMap<Id, Key>,
     context: Arc<Context>,
+    /// The tests that were seen or looked at last.
+    recent: VecDeque<Key>,
     metrics: Arc<Metrics>,
     board: Arc<Board>,
     lead: Arc<Lead>,
@@ -275,6 +277,7 @@ impl Controller {
             queue: Queue::default(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
+            recent: VecDeque::new(),
             watches: Watches {
                 client: client.clone(),
                 namespaces,
@@ -384,6 +387,7 @@ impl Controller {
         }
         for key in &told.due {
             self.queue.add(key, Instant::now() + settling);
+            self.touch(key);
         }
         self.measure();
     }
@@ -396,7 +400,7 @@ impl Controller {
     /// Forgets the work for the test that had this name before.
     fn meet(&mut self, test: &Value) {
         let key = Key::of(test);
-        if !self.is_current(&key, text(test, "/metadata/uid")) {
+        if !self.index.is_of(&key, text(test, "/metadata/uid")) {
             self.queue.forget(&key);
         }
     }
@@ -406,12 +410,6 @@ impl Controller {
             self.queue.add(key, Instant::now());
         }
         self.measure();
-    }
-
-    /// Whether the test of this name is still the one with this uid.
-    fn is_current(&self, key: &Key, uid: &str) -> bool {
-        let test = self.index.get(key);
-        test.is_some_and(|t| text(&t.object, "/metadata/uid") == uid)
     }
 
     /// Lets the writes under way end; whether they did.

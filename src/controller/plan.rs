@@ -87,7 +87,7 @@ impl Plan {
 pub fn plan(bundle: &Bundle, test: &Test, warned: &BTreeSet<String>, now: Timestamp) -> Plan {
     let mut plan = Plan {
         run: test.run.clone(),
-        test: Arc::clone(&test.object),
+        test: test.object.share(),
         // What was warned of stays so until the rules have been asked again.
         warned: warned.clone(),
         ..Plan::default()

@@ -4,6 +4,7 @@ use super::Controller;
 use super::plan;
 use super::queue::Stage;
 use super::reconcile::{self, Outcome};
+use crate::engine::index::Key;
 use crate::engine::text::escape;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use tokio::task::JoinError;
 /// After a status write, the next one for the same test waits this long, so
 /// that hundreds of pods changing at once make one write.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many tests are ready to be looked at again; the others are packed.
+const RECENT: usize = 64;
 
 impl Controller {
     /// Starts the work for the tests that are due.
@@ -32,6 +36,7 @@ impl Controller {
             let now = Timestamp::now();
             let mut plan = plan::plan(bundle, test, &work.warned, now);
             plan.hold_back(&mut work.attempts, now);
+            self.touch(&key);
             if !plan.starts() {
                 self.queue.reached(&key, Stage::Started);
             }
@@ -78,6 +83,19 @@ impl Controller {
         self.measure();
     }
 
+    /// Lets go of the test that was not seen or looked at for longest.
+    pub(super) fn touch(&mut self, key: &Key) {
+        if self.recent.contains(key) {
+            return;
+        }
+        self.recent.push_back(key.clone());
+        if self.recent.len() > RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.index.let_go(&oldest);
+        }
+    }
+
     /// A task that broke is a mistake of ours; its test is tried again, like one whose write failed.
     pub(super) fn broke(&mut self, error: &JoinError) {
         let Some(key) = self.running.remove(&error.id()) else {
@@ -109,7 +127,7 @@ impl Controller {
         };
         self.metrics.reconciled(result, outcome.took);
         // What was done for a test that was deleted meanwhile says nothing about the next one of its name.
-        if !self.is_current(key, &outcome.uid) {
+        if !self.index.is_of(key, &outcome.uid) {
             return;
         }
         let created = std::mem::take(&mut outcome.created);

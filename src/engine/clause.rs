@@ -2,8 +2,8 @@
 //! is unknown, not false, so a rule never fires for want of data.
 
 use super::path::{Nodes, Path, Scope};
+use super::pattern::Pattern;
 use jiff::{SignedDuration, Timestamp};
-use regex::Regex;
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -33,7 +33,7 @@ pub enum Operator {
         accept: Accept,
     },
     Prefix(Operand),
-    Matches(Regex),
+    Matches(Pattern),
     /// A time at most so long after another.
     Within {
         of: Path,

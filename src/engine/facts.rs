@@ -5,19 +5,18 @@ use super::children::{Children, Known};
 use super::drift::changed_fields;
 use super::lookup::Lookups;
 use super::matcher::{Hit, PodFacts, of_object};
-use super::packed::Packed;
+use super::packed::{Packed, Stored};
 use super::run::Run;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What is known of one test.
 #[derive(Debug, Clone, Default)]
 pub struct Test {
-    /// The object as stored, without managed fields; shared with the task that writes for it.
-    pub object: Arc<Value>,
+    /// The object as stored, without managed fields.
+    pub object: Stored,
     pub(super) version: u64,
     pub children: Children,
     // In boxes: a map has room for eleven, and few tests have as many.

@@ -6,6 +6,7 @@
 use super::facts::Test;
 use super::lookup::{Answer, Question};
 use super::matcher::{PodFacts, match_child, match_pod};
+use super::packed::Stored;
 use super::render::{CHILD_LABEL, group, text};
 use super::run::Run;
 use crate::bundle::Bundle;
@@ -118,6 +119,18 @@ impl Index {
         self.tests.get(key)
     }
 
+    /// Whether the test of this name is the one with this uid.
+    pub fn is_of(&self, key: &Key, uid: &str) -> bool {
+        self.uids.get(uid) == Some(key)
+    }
+
+    /// Keeps a test as small as may be, until it is looked at again.
+    pub fn let_go(&mut self, key: &Key) {
+        if let Some(test) = self.tests.get_mut(key) {
+            test.object.let_go();
+        }
+    }
+
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.tests.keys()
     }
@@ -131,21 +144,21 @@ impl Index {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        let same = |t: &Test| text(&t.object, "/metadata/uid") == uid;
+        let is_same = self.is_of(&key, &uid);
         match self.tests.get_mut(&key) {
-            Some(test) if same(test) => {
+            Some(test) if is_same => {
                 if version <= test.version && version > 0 {
                     return None;
                 }
                 test.version = version;
-                test.object = Arc::new(object);
+                test.object = Stored::new(object);
                 test.compare();
             }
             _ => {
                 self.delete_test(&key);
                 self.uids.insert(uid, key.clone());
                 let test = Test {
-                    object: Arc::new(object),
+                    object: Stored::new(object),
                     version,
                     ..Test::default()
                 };
@@ -328,8 +341,9 @@ impl Index {
             return;
         };
         if !test.children.deleting(uid, now) && text(&test.object, "/metadata/uid") == uid {
-            let object = Arc::make_mut(&mut test.object);
+            let mut object = Value::clone(&test.object);
             object["metadata"]["deletionTimestamp"] = now.to_string().into();
+            test.object = Stored::new(object);
         }
     }
 

@@ -17,7 +17,7 @@ impl Index {
         index.owners.clone_from(&self.owners);
         let tests = self.tests.iter().map(|(key, test)| {
             let test = Test {
-                object: Arc::clone(&test.object),
+                object: test.object.clone(),
                 version: test.version,
                 ..Test::default()
             };

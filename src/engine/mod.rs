@@ -20,6 +20,7 @@ pub mod notice;
 pub mod packed;
 pub mod patch;
 pub mod path;
+pub mod pattern;
 mod place;
 pub mod rbac;
 pub mod read_back;

@@ -4,7 +4,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 /// The text of a value. Equal values of one type have the same text.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,54 @@ impl Default for Packed {
     }
 }
 
+/// A value that is packed when it is let go, and unpacked when it is looked at again.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Where this is missing the value is not.
+    packed: Option<Packed>,
+    value: OnceLock<Arc<Value>>,
+}
+
+impl Stored {
+    pub fn new(value: Value) -> Stored {
+        Stored {
+            packed: None,
+            value: Arc::new(value).into(),
+        }
+    }
+
+    /// The value, for whoever needs it for longer than this.
+    pub fn share(&self) -> Arc<Value> {
+        Arc::clone(self.unpacked())
+    }
+
+    /// Keeps the text alone.
+    pub fn let_go(&mut self) {
+        if let Some(value) = self.value.take() {
+            self.packed.get_or_insert_with(|| Packed::new(&*value));
+        }
+    }
+
+    fn unpacked(&self) -> &Arc<Value> {
+        let unpack = || self.packed.as_ref().map(Packed::unpack).unwrap_or_default();
+        self.value.get_or_init(|| Arc::new(unpack()))
+    }
+}
+
+impl Default for Stored {
+    fn default() -> Stored {
+        Stored::new(Value::Null)
+    }
+}
+
+impl Deref for Stored {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        self.unpacked()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +97,17 @@ mod tests {
             assert_eq!(Packed::new(&value).unpack(), value);
         }
         assert_eq!(Packed::default().unpack(), Value::Null);
+    }
+
+    #[test]
+    fn what_is_let_go_is_found_again() {
+        let value = json!({"status": {"phase": "Running"}});
+        let mut stored = Stored::new(value.clone());
+        let shared = stored.share();
+        assert!(Arc::ptr_eq(&shared, &stored.share()), "unpacked once");
+        stored.let_go();
+        assert_eq!(*stored, value);
+        assert_eq!(*shared, value);
+        assert!(!Arc::ptr_eq(&shared, &stored.share()));
     }
 }

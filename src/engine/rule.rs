@@ -2,11 +2,11 @@
 
 use super::clause::{Clause, Operand};
 use super::path::Path;
+use super::pattern::Pattern;
 use super::render::text;
 use super::text::Text;
 pub use crate::bundle::rules::{Class, ConditionStatus, Each, EventType, Occasion, Severity};
 use jiff::SignedDuration;
-use regex::Regex;
 use serde_json::Value;
 
 /// All rules of a bundle.
@@ -68,8 +68,8 @@ pub struct Signal {
 /// Which fields of the test a message is about.
 #[derive(Debug)]
 pub struct Names {
-    pub message: Regex,
-    pub fields: Regex,
+    pub message: Pattern,
+    pub fields: Pattern,
 }
 
 #[derive(Debug, Default)]

@@ -5,13 +5,13 @@ use super::explain::Trace;
 use super::facts::{Span, Test};
 use super::lookup::{Question, Said, Subject};
 use super::notice::Notice;
+use super::pattern::Pattern;
 use super::render::text;
 use super::rule::{EventType, Severity, Signal};
 use super::text::escape;
 use super::verdict::earliest;
 use crate::bundle::Bundle;
 use jiff::Timestamp;
-use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
@@ -241,7 +241,8 @@ fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) ->
     };
     let mut fields = Vec::new();
     for names in &signal.names {
-        for found in names.message.captures_iter(&message) {
+        let pattern = names.message.get();
+        for found in pattern.iter().flat_map(|p| p.captures_iter(&message)) {
             if let Some(value) = found.get(1) {
                 let wanted = Wanted {
                     value: value.as_str(),
@@ -263,7 +264,7 @@ struct Wanted<'a> {
     value: &'a str,
     /// Another field of the same map has this value.
     beside: Option<&'a str>,
-    fields: &'a Regex,
+    fields: &'a Pattern,
 }
 
 impl Wanted<'_> {

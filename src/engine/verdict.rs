@@ -8,6 +8,7 @@ use super::facts::Test;
 use super::lookup::Question;
 use super::matcher::time;
 use super::notice::Notice;
+use super::packed::Stored;
 use super::path::{Path, Scope};
 use super::render::{at, text};
 use super::rule::{Case, Condition, ConditionStatus, Guard, Source};
@@ -17,7 +18,6 @@ use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// What the rules conclude.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,13 +53,12 @@ pub fn explain(bundle: &Bundle, test: &Test, now: Timestamp) -> (Verdict, Trace)
     let verdict = conclude(bundle, test, now, Some(&mut trace));
     let ended = text(&test.object, "/status/phase");
     if bundle.rules.phase.is_terminal(ended) {
-        let mut afresh = test.clone();
-        if let Some(object) = Arc::make_mut(&mut afresh.object).as_object_mut() {
-            object.insert(
-                "status".into(),
-                json!({"phase": bundle.rules.phase.initial}),
-            );
-        }
+        let mut object = Value::clone(&test.object);
+        object["status"] = json!({"phase": bundle.rules.phase.initial});
+        let afresh = Test {
+            object: Stored::new(object),
+            ..test.clone()
+        };
         let mut again = Trace::new(bundle, test, now);
         conclude(bundle, &afresh, now, Some(&mut again));
         trace.asked_again(again);

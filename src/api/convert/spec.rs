@@ -96,7 +96,7 @@ fn fill_in_defaults(spec: &mut Object) {
 
 static DEFAULTS: LazyLock<Vec<(String, String, Value)>> = LazyLock::new(|| {
     let properties = |schema: &Value| schema["properties"].as_object().cloned().into_iter();
-    let spec = &schema::locust_test()["properties"]["spec"];
+    let spec = schema::spec();
     let mut defaults = Vec::new();
     for (part, schema) in properties(spec).flatten() {
         for (name, schema) in properties(&schema).flatten() {

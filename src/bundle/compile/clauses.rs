@@ -8,9 +8,9 @@ use crate::bundle::tree::At;
 use crate::bundle::typed::Placed;
 use crate::engine::clause::{Accept, Clause, Operand, Operator};
 use crate::engine::path::{Path, Scope};
+use crate::engine::pattern::Pattern;
 use crate::engine::text::Text;
 use jiff::SignedDuration;
-use regex::Regex;
 use serde_json::Value;
 
 /// A duration as rules write it.
@@ -314,9 +314,9 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn regex(&mut self, written: &Placed) -> Option<Regex> {
-        match Regex::new(&written.value) {
-            Ok(regex) => Some(regex),
+    pub(super) fn regex(&mut self, written: &Placed) -> Option<Pattern> {
+        match Pattern::new(&written.value) {
+            Ok(pattern) => Some(pattern),
             Err(e) => {
                 // The last line says what is wrong, the others show where.
                 let text = e.to_string();

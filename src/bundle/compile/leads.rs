@@ -3,7 +3,7 @@
 
 use super::names::{Names, Word};
 use super::{About, Compiler, Known, Roots};
-use crate::api::schema::locust_test;
+use crate::api::schema::locust_test_once;
 use crate::bundle::problem::nearly;
 use crate::bundle::tree::At;
 use crate::engine::fields::{Shape, of_kind};
@@ -36,7 +36,7 @@ static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
         "cases": {"type": "object", "additionalProperties": text},
     }}));
     if let Shape::Fields(roots) = &mut shape {
-        let mut test = Shape::of_schema(locust_test());
+        let mut test = Shape::of_schema(&locust_test_once());
         if let (Shape::Fields(test), Some(job)) = (&mut test, of_kind("batch/v1", "Job"))
             && let Some(metadata) = job.get("metadata")
         {
