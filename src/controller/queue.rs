@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const PREPARED: usize = 32;
 
 /// So many are given what runs pods: the pods of the first take the API server's time from the last.
-const FINISHED: usize = 64;
+const FINISHED: usize = 32;
 
 /// So many other tests are written for at the same time, and so many while some are being started.
 const OTHERS: usize = 16;

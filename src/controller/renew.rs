@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// So many changes wait to be taken in.
-const CHANGES: usize = 1024;
+const CHANGES: usize = 256;
 
 impl Controller {
     /// Begins with a bundle: nothing is known yet.

@@ -16,7 +16,7 @@ use tokio::task::JoinError;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many tests are ready to be looked at again; the others are packed.
-const RECENT: usize = 64;
+const RECENT: usize = 16;
 
 impl Controller {
     /// Starts the work for the tests that are due.
