@@ -367,7 +367,7 @@ spec: {podSelector: {}}
     #[tokio::test]
     async fn what_was_taken_in_for_other_rules_is_not_taken_for_all() {
         let rule = "
-- id: suspended-by-somebody
+- id: pinned
   on: {each: child}
   when: {path: $.spec.template.spec.nodeName, exists: true}
   reason: Pinned

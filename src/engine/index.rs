@@ -337,10 +337,11 @@ impl Index {
 
     /// Notes that the test, or a child of it, was deleted: the watch may say so later than the next look.
     pub fn deleting(&mut self, key: &Key, uid: &str, now: Timestamp) {
+        let is_test = self.is_of(key, uid);
         let Some(test) = self.tests.get_mut(key) else {
             return;
         };
-        if !test.children.deleting(uid, now) && text(&test.object, "/metadata/uid") == uid {
+        if !test.children.deleting(uid, now) && is_test {
             let mut object = Value::clone(&test.object);
             object["metadata"]["deletionTimestamp"] = now.to_string().into();
             test.object = Stored::new(object);

@@ -244,12 +244,12 @@ fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) ->
         let pattern = names.message.get();
         for found in pattern.iter().flat_map(|p| p.captures_iter(&message)) {
             if let Some(value) = found.get(1) {
-                let wanted = Wanted {
+                let named = Named {
                     value: value.as_str(),
                     beside: found.name("beside").map(|b| b.as_str()),
                     fields: &names.fields,
                 };
-                wanted.find("spec", spec(), &mut fields);
+                named.find("spec", spec(), &mut fields);
             }
         }
     }
@@ -260,14 +260,14 @@ fn message(signal: &Signal, message: &str, event: Option<&Said>, test: &Test) ->
 }
 
 /// Fields of a test to be named.
-struct Wanted<'a> {
+struct Named<'a> {
     value: &'a str,
     /// Another field of the same map has this value.
     beside: Option<&'a str>,
     fields: &'a Pattern,
 }
 
-impl Wanted<'_> {
+impl Named<'_> {
     /// The paths of all such fields that are not found yet.
     fn find(&self, path: &str, value: &Value, found: &mut Vec<String>) {
         match value {

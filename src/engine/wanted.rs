@@ -385,7 +385,7 @@ mod tests {
             json!({
                 "spec": {
                     "nodeName": "n",
-                        "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}],
+                    "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}],
                     "initContainers": [{"env": [{"name": "A"}]}],
                 },
                 "status": {"hostIP": "10.0.0.1", "containerStatuses": [{"imageID": "i"}]},
