@@ -2,10 +2,9 @@
 //! data: [`bundle`] loads templates and rules, [`engine`] runs them on tests of
 //! the type in [`api`], and [`controller`] keeps a cluster as they say.
 
-pub mod api;
-pub mod bundle;
 pub mod cli;
 pub mod controller;
-pub mod engine;
 pub mod layer_files;
 pub mod webhook;
+
+pub use lotest_core::{api, bundle, engine};

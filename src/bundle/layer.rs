@@ -15,8 +15,8 @@ pub type Files = BTreeMap<String, String>;
 /// Files that stand beside a layer's own.
 pub const COMPANIONS: &[&str] = &["README.md", "kustomization.yaml"];
 
-static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
-static RULES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rules");
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
+static RULES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../rules");
 
 /// A directory of templates/, rules/, values.yaml and golden/.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -45,7 +45,7 @@ use values::Values;
 #[derive(Debug)]
 pub struct Bundle {
     pub(crate) env: Environment<'static>,
-    pub(crate) templates: Arc<Templates>,
+    pub templates: Arc<Templates>,
     /// The values as templates see them, converted once.
     pub(crate) template_values: minijinja::Value,
     pub rules: Rules,

@@ -196,7 +196,7 @@ impl Test {
     }
 
     /// Every hit of every pod and child, for explain.
-    pub(crate) fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
+    pub fn hits(&self) -> impl Iterator<Item = (&PodFacts, &Hit)> {
         let facts = self.pods.values().chain(self.child_facts.values());
         facts.flat_map(|f| f.hits.iter().map(move |h| (&**f, h)))
     }

@@ -439,7 +439,7 @@ pub fn controller(object: &Value) -> Option<&Value> {
     owners.iter().find(controller)
 }
 
-pub(crate) fn controller_uid(object: &Value) -> Option<&str> {
+pub fn controller_uid(object: &Value) -> Option<&str> {
     controller(object)?.get("uid")?.as_str()
 }
 
