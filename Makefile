@@ -37,9 +37,11 @@ lint: ## Check format, clippy and dependencies
 format: ## Format the code
 	$(CARGO) fmt --all
 
-crds: ## Write crds/ from the Rust types
-	$(CARGO) run --locked --quiet -- crd >crds/.new
+crds: ## Write crds/ and src/engine/types.json from the Rust types
+	$(CARGO) run --locked --quiet --package lotest-core --example generate -- crd >crds/.new
 	mv crds/.new crds/locusttests.locust.io.yaml
+	$(CARGO) run --locked --quiet --package lotest-core --example generate -- types >src/engine/.new
+	mv src/engine/.new src/engine/types.json
 
 deploy: ## Write deploy/base from deploy/chart, and the chart's copy of the CustomResourceDefinition
 	cp crds/locusttests.locust.io.yaml deploy/chart/files/crd.yaml

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{schema, v1, v2};
 
-const HEADER: &str =
-    "# Made by `lotest crd` from src/api; do not edit. `make crds` writes it again.\n";
+const HEADER: &str = "# Made from src/api; do not edit. `make crds` writes it again.\n";
 
-/// The CustomResourceDefinition of LocustTest, as JSON.
+/// The CustomResourceDefinition of LocustTest, as it is installed: YAML.
+pub const CRD: &str = include_str!("../../crds/locusttests.locust.io.yaml");
+
+/// The same from the types, as JSON.
 pub fn crd() -> Value {
     let mut crd = json!(v2::LocustTest::crd() as CustomResourceDefinition);
     let old = json!(v1::LocustTest::crd() as CustomResourceDefinition);
@@ -19,8 +21,8 @@ pub fn crd() -> Value {
         version
     };
     crd["spec"]["versions"] = json!([
-        with_schema(&crd["spec"]["versions"][0], schema::locust_test()),
-        with_schema(&old["spec"]["versions"][0], schema::locust_test_v1()),
+        with_schema(&crd["spec"]["versions"][0], &schema::of_v2()),
+        with_schema(&old["spec"]["versions"][0], &schema::of_v1()),
     ]);
     crd["spec"]["conversion"] = conversion();
     crd
@@ -44,7 +46,7 @@ fn conversion() -> Value {
     })
 }
 
-/// The same as YAML, byte for byte equal each time: the content of `crds/locusttests.locust.io.yaml`.
+/// The same as YAML, byte for byte equal each time: what [`CRD`] is to be.
 pub fn crd_yaml() -> String {
     let yaml = serde_saphyr::to_string(&crd()).unwrap_or_else(|error| format!("# {error}\n"));
     format!("{HEADER}{yaml}")

@@ -22,7 +22,7 @@ pub mod v1;
 pub mod v2;
 mod validate;
 
-pub use crd::{crd, crd_yaml};
+pub use crd::{CRD, crd, crd_yaml};
 pub use validate::validate;
 
 /// Something wrong with one field, in words that fit `path: message`.

@@ -1,4 +1,5 @@
-//! The structural schema of a LocustTest: what schemars makes of the types, in the dialect of a CRD.
+//! The structural schema of a LocustTest: what schemars makes of the types, in the dialect of a CRD. It is made once, for the
+//! file of the CustomResourceDefinition; what runs reads it there.
 
 use std::sync::LazyLock;
 
@@ -8,6 +9,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
+    CRD,
     rules::{self, Rule},
     v1, v2,
 };
@@ -16,14 +18,19 @@ use super::{
 /// later, when the pod is.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-static V2: LazyLock<Value> = LazyLock::new(locust_test_once);
+static V2: LazyLock<Value> = LazyLock::new(|| stored(0));
 static V2_SPEC: LazyLock<Value> = LazyLock::new(|| {
-    let mut spec = of::<v2::LocustTestSpec>();
+    let mut spec = stored(0)["properties"]["spec"].take();
     leave_out_descriptions(&mut spec);
     spec
 });
-static V1: LazyLock<Value> =
-    LazyLock::new(|| root("locust.io/v1", of::<v1::LocustTestSpec>(), rules::ROOT_V1));
+static V1: LazyLock<Value> = LazyLock::new(|| stored(1));
+
+/// The schema of a version, by its place in the CustomResourceDefinition.
+fn stored(version: usize) -> Value {
+    let mut crd: Value = serde_saphyr::from_str(CRD).unwrap_or_default();
+    crd["spec"]["versions"][version]["schema"]["openAPIV3Schema"].take()
+}
 
 /// Is this a number that Kubernetes takes for an amount, such as `500m` or `1Gi`?
 pub fn is_quantity(text: &str) -> bool {
@@ -38,11 +45,6 @@ pub fn locust_test() -> &'static Value {
     &V2
 }
 
-/// The same, for whoever needs it once: with its descriptions it takes most of a MiB.
-pub fn locust_test_once() -> Value {
-    root("locust.io/v2", of::<v2::LocustTestSpec>(), rules::ROOT)
-}
-
 /// What a spec v2 is held against: the same without a word for people.
 pub fn spec() -> &'static Value {
     &V2_SPEC
@@ -51,6 +53,16 @@ pub fn spec() -> &'static Value {
 /// The schema of a whole LocustTest v1.
 pub fn locust_test_v1() -> &'static Value {
     &V1
+}
+
+/// The schema of a whole LocustTest v2, from its type.
+pub fn of_v2() -> Value {
+    root("locust.io/v2", of::<v2::LocustTestSpec>(), rules::ROOT)
+}
+
+/// The schema of a whole LocustTest v1, from its type.
+pub fn of_v1() -> Value {
+    root("locust.io/v1", of::<v1::LocustTestSpec>(), rules::ROOT_V1)
 }
 
 fn root(version: &str, spec: Value, rules: &[&Rule]) -> Value {

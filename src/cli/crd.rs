@@ -9,5 +9,5 @@ use super::{Failure, output};
 pub struct Arguments {}
 
 pub fn run(_: &Arguments) -> Result<(), Failure> {
-    output::print(&crate::api::crd_yaml())
+    output::print(crate::api::CRD)
 }

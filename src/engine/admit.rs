@@ -73,7 +73,7 @@ pub fn probe(bundle: &Bundle) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for (title, text) in PROBES {
         let test = yaml::from_str::<Value>(title, text).ok();
-        let Some(test) = test.and_then(|t| LocustTest::parse_strict(t).ok()) else {
+        let Some(test) = test.and_then(|t| LocustTest::from_value(t).ok()) else {
             continue;
         };
         let found = match render(bundle, &test.to_value()) {

@@ -1,13 +1,7 @@
-//! What the Kubernetes types have: a misspelt field or a value of another type in a template is an error here, and not
-//! a field that the API server drops or an object that it refuses. Paths of rules are held against the same.
+//! What the Kubernetes types and a LocustTest have: a misspelt field or a value of another type in a template is an error
+//! here, and not a field that the API server drops or an object that it refuses. Paths of rules are held against the same.
 
 use crate::api::schema::is_quantity;
-use k8s_openapi::api::{
-    batch::v1::{CronJob, Job},
-    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
-    networking::v1::{Ingress, NetworkPolicy},
-    policy::v1::PodDisruptionBudget,
-};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -33,47 +27,21 @@ pub enum Shape {
     Quantity,
 }
 
-macro_rules! known_types {
-    ($($api_version:literal: $($kind:ident),+;)+) => {
-        fn schema(api_version: &str, kind: &str) -> Option<schemars::Schema> {
-            match (api_version, kind) {
-                $($(($api_version, stringify!($kind)) => Some(schemars::schema_for!($kind)),)+)+
-                _ => None,
-            }
-        }
-        const KINDS: &[(&str, &str)] = &[$($(($api_version, stringify!($kind)),)+)+];
-    };
-}
+/// What [`super::types`] writes.
+const TYPES: &str = include_str!("types.json");
 
-known_types! {
-    "v1": ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount;
-    "batch/v1": CronJob, Job;
-    "networking.k8s.io/v1": Ingress, NetworkPolicy;
-    "policy/v1": PodDisruptionBudget;
-}
-
-type Known =
-    HashMap<(&'static str, &'static str), LazyLock<Shape, Box<dyn FnOnce() -> Shape + Send>>>;
-
-/// Made when a kind is first asked for: a schema is large before it is reduced.
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    KINDS
-        .iter()
-        .map(|(api_version, kind)| {
-            let make: Box<dyn FnOnce() -> Shape + Send> = Box::new(move || {
-                let schema = schema(api_version, kind).map(schemars::Schema::to_value);
-                schema.as_ref().map_or(Shape::Any, Shape::of_schema)
-            });
-            ((*api_version, *kind), LazyLock::new(make))
-        })
+static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(|| {
+    let types: Value = serde_json::from_str(TYPES).unwrap_or_default();
+    let mut known = HashMap::new();
+    let kinds = types["kinds"].as_object().into_iter().flatten();
+    kinds
+        .map(|(kind, schema)| (kind.clone(), reduce(schema, &types, &mut known)))
         .collect()
 });
 
 /// What objects of a kind have. Nothing for kinds that are not Kubernetes' own: they are left to the API server.
 pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Shape> {
-    let mut kinds = KINDS.iter();
-    let known = kinds.find(|known| **known == (api_version, kind))?;
-    KNOWN.get(known).map(|shape| &**shape)
+    KNOWN.get(&format!("{api_version}/{kind}"))
 }
 
 impl Shape {

@@ -34,6 +34,7 @@ pub mod signals;
 pub mod state;
 pub mod text;
 pub mod timeline;
+pub mod types;
 pub mod unused;
 pub mod verdict;
 pub mod wanted;

@@ -1,11 +1,13 @@
 //! The CRD file is what the types say, and the types, the schema and the rules say the same.
 
 use lotest::api::{FieldError, check, crd_yaml, schema, v1, v2::LocustTest, validate};
+use lotest::engine::types::types_json;
 use serde_json::{Value, json};
 
 use crate::support::{base, file, merge, yaml};
 
 const CRD: &str = "crds/locusttests.locust.io.yaml";
+const TYPES: &str = "src/engine/types.json";
 
 /// What the API server does with `default:` in a schema.
 pub fn fill_in(schema: &Value, value: &mut Value) {
@@ -28,11 +30,19 @@ pub fn fill_in(schema: &Value, value: &mut Value) {
 }
 
 #[test]
-fn the_crd_file_is_current() {
-    assert!(
-        file(CRD) == crd_yaml(),
-        "{CRD} is stale: run `make crds` and commit the result"
-    );
+fn what_is_made_of_the_types_is_current() {
+    for (path, made) in [(CRD, crd_yaml()), (TYPES, types_json())] {
+        assert!(
+            file(path) == made,
+            "{path} is stale: run `make crds` and commit the result"
+        );
+    }
+}
+
+#[test]
+fn the_schemas_are_read_from_the_crd_as_they_were_made() {
+    assert_eq!(*schema::locust_test(), schema::of_v2());
+    assert_eq!(*schema::locust_test_v1(), schema::of_v1());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use super::names::{Names, Word};
 use super::{About, Compiler, Known, Roots};
-use crate::api::schema::locust_test_once;
 use crate::bundle::problem::nearly;
 use crate::bundle::tree::At;
 use crate::engine::fields::{Shape, of_kind};
@@ -36,13 +35,8 @@ static OF_TEST: LazyLock<Shape> = LazyLock::new(|| {
         "cases": {"type": "object", "additionalProperties": text},
     }}));
     if let Shape::Fields(roots) = &mut shape {
-        let mut test = Shape::of_schema(&locust_test_once());
-        if let (Shape::Fields(test), Some(job)) = (&mut test, of_kind("batch/v1", "Job"))
-            && let Some(metadata) = job.get("metadata")
-        {
-            Arc::make_mut(test).insert("metadata".into(), metadata.clone());
-        }
-        Arc::make_mut(roots).insert("test".into(), test);
+        let test = of_kind("locust.io/v2", "LocustTest");
+        Arc::make_mut(roots).insert("test".into(), test.cloned().unwrap_or(Shape::Any));
     }
     shape
 });
