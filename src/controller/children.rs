@@ -7,7 +7,6 @@ use crate::bundle::Bundle;
 use crate::engine::index::controller;
 pub use crate::engine::rbac::resource;
 use crate::engine::render::{CHILD_LABEL, Child, MANAGED_BY, group, text};
-use futures::future::join_all;
 use kube::Client;
 use kube::api::{Api, ApiResource, Patch};
 use serde_json::{Value, json};
@@ -100,12 +99,10 @@ impl Found {
 pub async fn look(client: &Client, test: &Value, children: &[Child]) -> Result<Found, kube::Error> {
     let uid = text(test, "/metadata/uid");
     let mut found = Found::default();
-    let looks = children.iter().map(async |child| {
+    // One after the other: many tests are looked at together, and each request on the way needs a connection of its own.
+    for child in children {
         let (api, resource) = api(client, child);
-        (child, resource, api.get_opt(child.name()).await)
-    });
-    for (child, resource, existing) in join_all(looks).await {
-        let existing = match existing {
+        let existing = match api.get_opt(child.name()).await {
             Ok(None) => continue,
             Ok(Some(existing)) => existing,
             Err(kube::Error::Api(e)) if is_refusal(e.code) => {
