@@ -207,7 +207,7 @@ fn of_state(
     let at = arguments.at.unwrap_or_else(now);
     let (index, mut keys) = state::load(bundle, documents, at);
     if let Some(wanted) = &arguments.test {
-        keys.retain(|key| key.name == *wanted);
+        keys.retain(|key| *key.name == **wanted);
     }
     if keys.is_empty() {
         return Err(nothing(name, arguments.test.as_deref()));

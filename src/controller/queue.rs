@@ -57,7 +57,7 @@ pub struct Queue {
     new: Lane,
     prepared: Lane,
     started: Lane,
-    work: HashMap<Key, Work>,
+    work: HashMap<Key, Box<Work>>,
     added: u64,
 }
 
@@ -266,7 +266,7 @@ impl Queue {
                 forgotten: true,
                 ..Work::default()
             };
-            self.work.insert(key.clone(), left);
+            self.work.insert(key.clone(), Box::new(left));
         }
     }
 

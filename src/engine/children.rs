@@ -6,7 +6,6 @@ use super::packed::Packed;
 use super::render::text;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// Marks a child that is gone and that nobody saw go.
 const UNSEEN: &str = "unseen";
@@ -14,8 +13,9 @@ const UNSEEN: &str = "unseen";
 /// Marks the last state of a child that is not there any more.
 const GONE: &str = "gone";
 
+/// In the order of their stems. They are few, and a map has room for eleven.
 #[derive(Debug, Clone, Default)]
-pub struct Children(BTreeMap<String, Known>);
+pub struct Children(Vec<(String, Known)>);
 
 /// What is known of a child: its state, and of that apart what is asked at every look.
 #[derive(Debug, Clone)]
@@ -46,12 +46,18 @@ impl Known {
 }
 
 impl Children {
+    /// Where a child is, or would be.
+    fn find(&self, stem: &str) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|(known, _)| known.as_str().cmp(stem))
+    }
+
     pub fn get(&self, stem: &str) -> Option<&Known> {
-        self.0.get(stem)
+        self.find(stem).ok().map(|n| &self.0[n].1)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Known)> {
-        self.0.iter()
+        self.0.iter().map(|(stem, known)| (stem, known))
     }
 
     /// One that is there.
@@ -77,32 +83,44 @@ impl Children {
             gone: false,
             unseen: false,
         };
-        self.0.insert(stem.to_string(), known);
+        match self.find(stem) {
+            Ok(n) => self.0[n].1 = known,
+            Err(n) => self.0.insert(n, (stem.to_string(), known)),
+        }
     }
 
     /// What a child last was stays until it is made again: a Job that is removed
     /// as soon as it has finished has still finished.
     pub(super) fn went(&mut self, stem: &str) {
-        if let Some(known) = self.0.get_mut(stem) {
-            known.gone = true;
+        if let Ok(n) = self.find(stem) {
+            self.0[n].1.gone = true;
         }
     }
 
     /// Notes that a child is not there, and that nobody saw it go.
     pub(super) fn vanished(&mut self, stem: &str) {
-        let known = self.0.entry(stem.to_string()).or_insert_with(|| Known {
-            state: Packed::new(&json!({})),
-            version: 0,
-            gone: true,
-            unseen: true,
-        });
-        known.gone = true;
-        known.unseen = true;
+        match self.find(stem) {
+            Ok(n) => {
+                let known = &mut self.0[n].1;
+                known.gone = true;
+                known.unseen = true;
+            }
+            Err(n) => {
+                let never_seen = Known {
+                    state: Packed::new(&json!({})),
+                    version: 0,
+                    gone: true,
+                    unseen: true,
+                };
+                self.0.insert(n, (stem.to_string(), never_seen));
+            }
+        }
     }
 
     /// Notes that the child with this uid was deleted; whether there is one.
     pub(super) fn deleting(&mut self, uid: &str, now: Timestamp) -> bool {
-        let Some(known) = self.0.values_mut().find(|known| known.uid() == uid) else {
+        let mut known = self.0.iter_mut().map(|(_, known)| known);
+        let Some(known) = known.find(|known| known.uid() == uid) else {
             return false;
         };
         let mut state = known.state.unpack();

@@ -15,18 +15,18 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Namespace and name of an object.
+/// Namespace and name of an object. Its copies share them: there are a dozen of each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
 }
 
 impl Key {
     pub fn of(object: &Value) -> Key {
         Key {
-            namespace: text(object, "/metadata/namespace").to_string(),
-            name: text(object, "/metadata/name").to_string(),
+            namespace: text(object, "/metadata/namespace").into(),
+            name: text(object, "/metadata/name").into(),
         }
     }
 }
@@ -49,8 +49,8 @@ impl Listed {
     fn lacks(&self, namespace: &str, name: &str) -> bool {
         let listed = self.namespace.as_deref().is_none_or(|n| n == namespace);
         let key = Key {
-            namespace: namespace.to_string(),
-            name: name.to_string(),
+            namespace: namespace.into(),
+            name: name.into(),
         };
         listed && !self.seen.contains(&key)
     }
@@ -95,7 +95,8 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Index {
     pub(super) bundle: Arc<Bundle>,
-    pub(super) tests: HashMap<Key, Test>,
+    // In boxes: a map has up to twice the room that it needs.
+    pub(super) tests: HashMap<Key, Box<Test>>,
     /// The uid of a test.
     pub(super) uids: HashMap<String, Key>,
     /// The uid of a child: its test and its stem.
@@ -116,7 +117,7 @@ impl Index {
     }
 
     pub fn get(&self, key: &Key) -> Option<&Test> {
-        self.tests.get(key)
+        self.tests.get(key).map(|test| &**test)
     }
 
     /// Whether the test of this name is the one with this uid.
@@ -162,7 +163,7 @@ impl Index {
                     version,
                     ..Test::default()
                 };
-                self.tests.insert(key.clone(), test);
+                self.tests.insert(key.clone(), Box::new(test));
             }
         }
         Some(key)
@@ -283,7 +284,7 @@ impl Index {
 
     fn knows_later(&self, of: &Key, pod: &Value) -> bool {
         let owner = controller_uid(pod).and_then(|uid| self.owners.get(uid));
-        let in_test = || Some(&**self.tests.get(&owner?.0)?.pods.get(&of.name)?);
+        let in_test = || Some(&**self.tests.get(&owner?.0)?.pods.get(&*of.name)?);
         let waiting = self.waiting.get(of).map(|w| &w.facts);
         let known = waiting.or_else(in_test);
         known.is_some_and(|k| k.is_later_than(pod))
@@ -305,7 +306,7 @@ impl Index {
         let of = Key::of(pod);
         let mut tests = self.tests.iter();
         let (key, _) =
-            tests.find(|(k, t)| k.namespace == of.namespace && t.pods.contains_key(&of.name))?;
+            tests.find(|(k, t)| k.namespace == of.namespace && t.pods.contains_key(&*of.name))?;
         let key = key.clone();
         self.forget_pod(&key, &of.name);
         Some(key)
@@ -360,7 +361,7 @@ impl Index {
     pub fn set_run(&mut self, key: &Key, run: Run) {
         if let Some(test) = self.tests.get_mut(key) {
             test.run = run;
-            let Test { run, children, .. } = test;
+            let Test { run, children, .. } = &mut **test;
             run.looked_for.retain(|stem| children.there(stem).is_none());
             test.compare();
         }
@@ -395,7 +396,7 @@ impl Index {
         let freed = kind(object);
         let waits = |test: &Test| {
             let mut refused = test.run.refused.iter();
-            refused.any(|r| text(r, "/name") == of.name && kind(r) == freed)
+            refused.any(|r| text(r, "/name") == &*of.name && kind(r) == freed)
         };
         let tests = self.tests.iter_mut();
         let waiting = tests.filter(|(k, t)| k.namespace == of.namespace && waits(t));

@@ -21,7 +21,7 @@ impl Index {
                 version: test.version,
                 ..Test::default()
             };
-            (key.clone(), test)
+            (key.clone(), Box::new(test))
         });
         index.tests = tests.collect();
         index
@@ -55,7 +55,7 @@ impl Index {
         self.waiting = waiting;
         for (key, test) in &mut self.tests {
             let found = found.remove(key).unwrap_or_default();
-            test.take_facts(found, &rules);
+            test.take_facts(*found, &rules);
             // Where a test could not be started, another bundle may do better, and at once.
             if test.run.spec.is_none() {
                 test.run = Run::default();

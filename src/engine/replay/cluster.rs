@@ -126,7 +126,7 @@ impl Player<'_> {
             "kind": "Pod",
             "metadata": {
                 "name": name,
-                "namespace": self.key.namespace,
+                "namespace": *self.key.namespace,
                 "uid": name,
                 "creationTimestamp": (BEGINNING + at).to_string(),
                 "ownerReferences": [owner_reference(child)],
