@@ -84,10 +84,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             .await
             .map_err(|e| Failure::Other(format!("cannot reach a cluster: {e}")))?;
         tracing::info!(cluster = %config.cluster_url, "connecting");
-        let run = async {
-            let client = controller::client(config)?;
-            controller::run_layers(client, stack, start, scope, stopped).await
-        };
+        let connect = |lead: &_| controller::client_of(config, lead);
+        let run = controller::run_layers(connect, stack, start, scope, stopped);
         run.await.map_err(|e| Failure::Other(e.to_string()))
     });
     // Layers that are just being checked are not waited for: what comes of it, nobody asks any more.

@@ -48,6 +48,8 @@ struct State {
     term: u64,
     /// The term for which writes may be sent.
     begun: u64,
+    /// Counts the terms that are over.
+    lost: u64,
     /// Counts what casts doubt on whether we lead; so many doubts were looked into.
     doubts: u64,
     settled: u64,
@@ -93,6 +95,7 @@ impl Lead {
             hold,
             term: 0,
             begun: 0,
+            lost: 0,
             doubts: 0,
             settled: 0,
         };
@@ -129,7 +132,10 @@ impl Lead {
     }
 
     pub fn lose(&self) {
-        self.state.send_modify(|s| s.hold = Hold::No);
+        self.state.send_modify(|s| {
+            s.lost += u64::from(s.hold != Hold::No);
+            s.hold = Hold::No;
+        });
     }
 
     /// Nothing of an earlier term is under way any more: the writes of this one may be sent.
@@ -226,6 +232,21 @@ impl Lead {
         .await
     }
 
+    /// A connection, for as long as no term ends: what it was given to send and has not sent by then is never sent.
+    pub async fn connected(&self, connection: impl Future<Output = ()>) {
+        let lost = self.state.borrow().lost;
+        let mut connection = pin!(connection);
+        poll_fn(|context| {
+            let state = *self.state.borrow();
+            let is_over = state.lost != lost || (state.hold != Hold::No && !state.holds());
+            if is_over {
+                return Poll::Ready(());
+            }
+            connection.as_mut().poll(context)
+        })
+        .await;
+    }
+
     /// A client whose writes are sent only while this replica leads.
     pub fn fence(self: &Arc<Lead>, client: Client) -> Client {
         if self.state.borrow().hold == Hold::Always {
@@ -315,6 +336,25 @@ mod tests {
         assert!(work.await.is_err());
         assert!(lead.during(1, ready(())).await.is_err());
         assert!(lead.during(2, ready(())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn connections_end_with_a_term_before_they_send_anything_more() {
+        let lead = Lead::standby();
+        let mut before = pin!(lead.connected(pending()));
+        assert!(futures::poll!(before.as_mut()).is_pending(), "it stands by");
+        lead.gain(soon());
+        assert!(futures::poll!(before.as_mut()).is_pending());
+        lead.lose();
+        lead.lose();
+        assert!(futures::poll!(before.as_mut()).is_ready());
+        let mut later = pin!(lead.connected(pending()));
+        assert!(futures::poll!(later.as_mut()).is_pending());
+        lead.gain(Instant::now());
+        assert!(
+            futures::poll!(later.as_mut()).is_ready(),
+            "it is over by the clock"
+        );
     }
 
     #[tokio::test]

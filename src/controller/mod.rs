@@ -42,13 +42,13 @@ use crate::engine::render::text;
 use crate::webhook;
 use arc_swap::ArcSwap;
 pub(crate) use causes::with_causes;
-pub use client::client;
+pub use client::{client, client_of};
 use election::Election;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::PatchParams;
 pub use layers::{Stack, Start};
-use lead::Lead;
+pub use lead::Lead;
 use metrics::Metrics;
 pub(crate) use mounts::Mounts;
 use next::{Next, tell};
@@ -157,9 +157,10 @@ pub async fn run(
     Ok(())
 }
 
-/// Runs with the layers of a stack, and takes up what changes in them, until `stop` changes.
+/// Runs with the layers of a stack, and takes up what changes in them, until `stop` changes. `connect` makes the client of
+/// a replica that leads or does not.
 pub async fn run_layers(
-    client: Client,
+    connect: impl FnOnce(&Arc<Lead>) -> Result<Client, Error>,
     stack: Stack,
     start: Start,
     scope: Scope,
@@ -181,6 +182,7 @@ pub async fn run_layers(
     let lead = election
         .as_ref()
         .map_or_else(Lead::always, |_| Lead::standby());
+    let client = connect(&lead)?;
     let mut election = election.map(|settings| {
         let (board, metrics) = (Arc::clone(&board), Arc::clone(&metrics));
         Election::new(client.clone(), settings, Arc::clone(&lead), board, metrics)

@@ -355,7 +355,7 @@ impl Slow {
         let stack = Stack::default();
         let start = stack.start().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let run = controller::run_layers(client, stack, start, scope, stopped);
+        let run = controller::run_layers(|_| Ok(client), stack, start, scope, stopped);
         Slow {
             metrics,
             _stop: stop,

@@ -99,7 +99,13 @@ async fn while_lists_are(answer: Answer) {
         election: None,
     };
     let (_stop, stopped) = watch::channel(false);
-    let operator = tokio::spawn(controller::run_layers(client, stack, start, scope, stopped));
+    let operator = tokio::spawn(controller::run_layers(
+        |_| Ok(client),
+        stack,
+        start,
+        scope,
+        stopped,
+    ));
 
     for name in ["stays", "ends"] {
         room.create(endless(name)).await;
