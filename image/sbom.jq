@@ -1,12 +1,13 @@
 # From `cargo metadata` to CycloneDX. Dependencies for tests and for build scripts are in no program; macros are
-# listed, since what they write is.
+# listed, since what they write is. The crates of this repository are the application, all of them.
 ($checksums | split("\n") | map(split(" ") | {key: .[0], value: .[1]}) | from_entries) as $checksums
 | ($crates | split("\n") | map({key: ., value: true}) | from_entries) as $crates
 | (.packages | map(select($crates["\(.name)@\(.version)"])) | map({key: .id, value: .}) | from_entries) as $packages
 | (.resolve.nodes | map({
     key: .id,
     value: [.deps[] | select(any(.dep_kinds[]; .kind == null)) | .pkg | select($packages[.])] | unique
-  }) | from_entries) as $needs
+  }) | from_entries) as $direct
+| ($direct | map_values([.[] | if $packages[.].source then . else $direct[.][] end] | unique)) as $needs
 | .resolve.root as $root
 | def reached($known; $new):
     if $new == [] then $known
