@@ -2,9 +2,9 @@
 //!
 //! A lease does not fence: a leader that was stopped for a while and goes on knows nothing of the next one. So each write
 //! asks here first, right before it is sent and each time it is waited for: whether the lease was renewed lately enough by
-//! a clock that goes on while the process is stopped. What was begun in one term is never sent in another. Only a request
-//! that is on the wire already, or was handed to its connection at the moment of a stop, can arrive too late, and does no
-//! harm then:
+//! a clock that goes on while the process is stopped. What was begun in one term is never sent in another: connections
+//! end with it. Only a request that is on the wire already, or is just being put there at the moment of a stop, can arrive
+//! too late, and does no harm then:
 //!
 //! - a status carries the resourceVersion that it follows from, and is refused. So is every later write then, until the
 //!   lease has been looked at (see [`Lead::doubt`]);
