@@ -83,6 +83,10 @@ impl Children {
             gone: false,
             unseen: false,
         };
+        self.put(stem, known);
+    }
+
+    fn put(&mut self, stem: &str, known: Known) {
         match self.find(stem) {
             Ok(n) => self.0[n].1 = known,
             Err(n) => self.0.insert(n, (stem.to_string(), known)),
@@ -99,22 +103,16 @@ impl Children {
 
     /// Notes that a child is not there, and that nobody saw it go.
     pub(super) fn vanished(&mut self, stem: &str) {
-        match self.find(stem) {
-            Ok(n) => {
-                let known = &mut self.0[n].1;
-                known.gone = true;
-                known.unseen = true;
-            }
-            Err(n) => {
-                let never_seen = Known {
-                    state: Packed::new(&json!({})),
-                    version: 0,
-                    gone: true,
-                    unseen: true,
-                };
-                self.0.insert(n, (stem.to_string(), never_seen));
-            }
-        }
+        let never_seen = || Known {
+            state: Packed::new(&json!({})),
+            version: 0,
+            gone: true,
+            unseen: true,
+        };
+        let mut known = self.get(stem).cloned().unwrap_or_else(never_seen);
+        known.gone = true;
+        known.unseen = true;
+        self.put(stem, known);
     }
 
     /// Notes that the child with this uid was deleted; whether there is one.
